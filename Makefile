@@ -1,0 +1,73 @@
+# 两条命令就够：make book 读书，make test 检查一切。
+
+PYTHON ?= python3
+VENV   ?= .venv
+PORT   ?=
+
+PY      := $(VENV)/bin/python
+INSTALL := $(PY) -m pip install --quiet --no-input --disable-pip-version-check
+LOCKED  := --no-deps --require-hashes --no-build-isolation
+PYTEST  := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# 环境装好的标记。名字里有锁文件和所在目录的校验和：两者都没变，就不必再装。
+CHECKSUM := $(shell { pwd; cat requirements-build.lock requirements.lock pyproject.toml; } | cksum | cut -d ' ' -f 1)
+READY    := $(VENV)/.ready-$(CHECKSUM)
+
+COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+           --no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: help setup book html lab test test-fast notebooks lock clean
+
+help:
+	@echo "make book       装好环境，运行每一章，做成静态书并打开本机网址（PORT=8000 可指定端口）"
+	@echo "make test       装好环境，运行全部检查，与 CI 相同"
+	@echo "make lab        在 JupyterLab 里打开第一章"
+	@echo "make html       只做书，不开网址；结果在 _build/html"
+	@echo "make test-fast  只跑快的测试"
+	@echo "make notebooks  由 chapters/*.md 重新生成 .ipynb"
+	@echo "make lock       重新解出锁文件与 environment.yml"
+	@echo "make setup      只装环境；make clean 删去生成物（保留环境）"
+
+setup: $(READY)
+
+$(READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "需要 Python 3.11 或更新的版本，而 $(PYTHON) 是：$$($(PYTHON) --version 2>&1 || true)" >&2; \
+	  echo "请指定一个：make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) 缺少 venv 模块。Debian 或 Ubuntu 请先运行：apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "正在把锁定的依赖装进 $(VENV)，第一次要几分钟……"
+	@$(INSTALL) $(LOCKED) -r requirements-build.lock
+	@$(INSTALL) $(LOCKED) -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+book: html
+	@$(PY) book/tools/serve.py $(PORT)
+
+html: setup
+	@$(PY) book/tools/build.py
+
+lab: setup
+	JUPYTER_CONFIG_PATH=book/tools/lab $(PY) -m jupyterlab chapters/01_overview.md
+
+test: setup
+	$(PYTEST) --nbval-lax tests chapters
+
+test-fast: setup
+	$(PYTEST) -m "not slow" tests
+
+notebooks: setup
+	$(PY) book/tools/sync_notebooks.py
+
+lock: setup
+	$(COMPILE) --constraint requirements.in --all-extras --output-file requirements.lock pyproject.toml
+	printf '%s\n' setuptools hatchling editables | \
+	  $(COMPILE) --constraint requirements.lock --output-file requirements-build.lock -
+	$(PY) book/tools/make_environment.py
+
+clean:
+	rm -rf _build .pytest_cache .hypothesis
+	find ppo_lib tests book benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
