@@ -1,0 +1,103 @@
+"""这本书用的 Sphinx 扩展，由 _config.yml 的 local_extensions 载入。
+
+它做五件事，都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；中文搜索认得课程的术语；
+从 git 远端得知仓库地址，好给出 Colab 按钮；源文件里汉字间的换行不变成空格；
+做完后去掉页面用不着的大文件。
+"""
+
+import hashlib
+import logging
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import jieba
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.search.zh import SearchChinese
+
+ROOT = Path(__file__).parents[2]
+
+# 章节的输出取决于这些文件。jupyter-cache 只看笔记本自己，所以把它们的散列写进缓存的路径。
+EXECUTION_INPUTS = ("ppo_lib/**/*.py", "ppo_lib/**/*.yaml", "book/data/**/*", "requirements.lock")
+
+
+def execution_hash(root: Path = ROOT) -> str:
+    """所有会影响章节输出的文件的散列。"""
+    digest = hashlib.sha256()
+    for pattern in EXECUTION_INPUTS:
+        for path in sorted(root.glob(pattern)):
+            if path.is_file():
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def set_execution_cache(app: Sphinx, config: Config) -> None:
+    config.nb_execution_cache_path = str(ROOT / "_build/.jupyter_cache" / execution_hash())
+
+
+def glossary_terms(text: str) -> list[str]:
+    """术语表里的中文词：行首的“优势函数（advantage function）”给出“优势函数”。"""
+    return re.findall(r"^([\u4e00-\u9fff]+)（", text, flags=re.MULTILINE)
+
+
+def teach_search(app: Sphinx, config: Config) -> None:
+    """建索引时按术语切词；查询时在浏览器里用同样的办法切（split_query.js）。"""
+    jieba.setLogLevel(logging.WARNING)
+    for term in glossary_terms((ROOT / "book/glossary.md").read_text(encoding="utf-8")):
+        jieba.add_word(term)
+    splitter = Path(__file__).with_name("split_query.js")
+    SearchChinese.js_splitter_code = splitter.read_text(encoding="utf-8")
+
+
+def github_url(remote: str) -> str | None:
+    """把 git 远端地址变成 GitHub 网址；不在 GitHub 上就返回 None。"""
+    match = re.fullmatch(r"(?:https://|git@|ssh://git@)github\.com[:/](.+?)(?:\.git)?/?", remote)
+    return f"https://github.com/{match[1]}" if match else None
+
+
+def set_repository(app: Sphinx, config: Config) -> None:
+    """有 GitHub 远端（或环境变量 BOOK_REPOSITORY）才给 Colab 按钮，否则它会指向别处。"""
+    git = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+    remote = os.environ.get("BOOK_REPOSITORY") or subprocess.run(
+        git, capture_output=True, text=True
+    ).stdout.strip()
+    url = github_url(remote)
+    options = config.html_theme_options
+    if url:
+        options.update(repository_url=url, repository_branch="main")
+    else:
+        options.pop("launch_buttons", None)
+        options.pop("repository_url", None)
+
+
+CJK = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u2018-\u201d\u2014\u2026]")
+
+
+def join_chinese_lines(app: Sphinx, doctree: nodes.document) -> None:
+    """源文件里一段话可以分行写；两个汉字（或全角标点）之间的换行不该变成空格。"""
+    for parent in doctree.findall(nodes.TextElement):
+        for place in reversed(range(1, len(parent) - 1)):
+            around = parent[place - 1].astext()[-1:], parent[place + 1].astext()[:1]
+            if parent[place].astext() == "\n" and all(map(CJK.match, around)):
+                del parent[place]
+
+
+def slim_down(app: Sphinx, exception: Exception | None) -> None:
+    """图标由字体文件画出，fontawesome.js（1.5 MB）是多余的一份；调试用的 .map 也不必发布。"""
+    if exception is None and app.builder.format == "html":
+        static = Path(app.outdir) / "_static"
+        (static / "scripts/fontawesome.js").write_text("", encoding="utf-8")
+        for source_map in static.rglob("*.map"):
+            source_map.unlink()
+
+
+def setup(app: Sphinx) -> dict:
+    for listener in (set_execution_cache, teach_search, set_repository):
+        app.connect("config-inited", listener)
+    app.connect("doctree-read", join_chinese_lines)
+    app.connect("build-finished", slim_down, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
