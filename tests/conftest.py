@@ -1,0 +1,79 @@
+"""所有测试共用的部分：先快后慢的次序，做好的书，浏览器。"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book/tools"))
+
+# Chromium 在没有外网的机器上也要安静：不查更新，不同步，不用 QUIC。
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_collection_modifyitems(items):
+    """笔记本都算慢测试；快的排在前面。"""
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def find_chromium() -> str | None:
+    """系统里的 Chromium 或 Chrome；环境变量 CHROMIUM 可以指定。"""
+    names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+    found = [os.environ.get("CHROMIUM"), *map(shutil.which, names)]
+    return next((path for path in found if path), None)
+
+
+@pytest.fixture(scope="session")
+def book_html():
+    """做好的书所在的文件夹。整轮测试只做一次；做书时有警告就失败。"""
+    import build
+
+    result = subprocess.run(
+        [sys.executable, build.__file__, "--quiet"], capture_output=True, text=True
+    )
+    if result.returncode != 0:
+        pytest.fail(f"做书失败：\n{result.stdout[-4000:]}\n{result.stderr[-8000:]}", pytrace=False)
+    return build.HTML
+
+
+@pytest.fixture(scope="session")
+def book_url(book_html):
+    """本机上打开的书的网址。"""
+    import threading
+
+    import serve
+
+    server = serve.open_server(port=0, folder=book_html)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """无界面的 Chromium。"""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("没有找到 Chromium（apt-get install chromium，或设环境变量 CHROMIUM）")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
