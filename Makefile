@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?=
+LAB_FLAGS ?= # 例如 --no-browser --port 9000
 
 PY      := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --no-input --disable-pip-version-check
@@ -51,7 +52,8 @@ html: setup
 	@$(PY) book/tools/build.py
 
 lab: setup
-	JUPYTER_CONFIG_PATH=book/tools/lab $(PY) -m jupyterlab chapters/01_overview.md
+	JUPYTER_CONFIG_PATH=book/tools/lab $(PY) -m jupyterlab $(LAB_FLAGS) \
+	  --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard chapters/*.md)))
 
 test: setup
 	$(PYTEST) --nbval-lax tests chapters
