@@ -1,0 +1,19 @@
+"""ppo_lib：一个能整本读完的、编译执行的 PPO。
+
+>>> from ppo_lib import PPOConfig, train
+>>> run = train(PPOConfig(env_name="CartPole-v1", total_timesteps=500_000, num_seeds=10))
+>>> run.metrics["return"].dims
+('seed', 'update')
+"""
+
+from ppo_lib import _runtime
+
+_runtime.prepare()  # 必须在 JAX 的后端启动之前
+
+from ppo_lib._version import __version__  # noqa: E402
+from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, load_config  # noqa: E402
+from ppo_lib.experiment import Run, sweep, train  # noqa: E402
+
+__all__ = [
+    "ConfigError", "Hyperparams", "PPOConfig", "Run", "__version__", "load_config", "sweep", "train",
+]

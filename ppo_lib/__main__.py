@@ -1,0 +1,133 @@
+"""命令行：``python -m ppo_lib 键=值 …``。
+
+    python -m ppo_lib total_timesteps=10000 num_seeds=1 num_envs=4
+    python -m ppo_lib --multirun beta_1=0.2,0.9
+    python -m ppo_lib --help
+
+覆盖、多次运行（``--multirun``）和输出目录都由 Hydra 管；配置的检查和报错由 ppo_lib 管。
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import hydra
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ppo_lib.config import CONFIG_FILE, FIELDS, ConfigError, PPOConfig, allowed, check_keys, parse_overrides, to_yaml
+from ppo_lib.experiment import Run, train
+
+USAGE = """用法：python -m ppo_lib [键=值 …]
+      python -m ppo_lib --multirun 键=值1,值2 …
+
+训练一次 PPO，默认配置在 ppo_lib/config_ppo.yaml，就是原指南的那次运行。
+结果存进 outputs/日期/时间/（--multirun 存进 multirun/）：
+  metrics.nc   每个种子、每次更新的指标，用 xarray.open_dataset 打开
+  params.npz   训练结束时的网络参数，第一维是种子
+  config.yaml  这次运行的完整配置
+
+例子：
+  python -m ppo_lib total_timesteps=10000 num_seeds=1 num_envs=4    快速测试
+  python -m ppo_lib env_name=CartPole-v1 total_timesteps=500000     学会平衡一根杆
+  python -m ppo_lib --multirun beta_1=0.2,0.9                       依次训练两个 beta_1
+
+选项：
+  -m, --multirun      逗号隔开的取值各训练一次
+  -h, --help          这份说明
+  --hydra-help        Hydra 自己的说明（输出目录、启动器插件等）
+
+键（默认值；允许的取值）："""
+
+
+def help_text() -> str:
+    """``--help`` 的全文，键的说明从 PPOConfig 的字段里来。"""
+    lines, group = [USAGE], None
+    for name, field in FIELDS.items():
+        if field.metadata["group"] != group:
+            group = field.metadata["group"]
+            lines.append(f"\n  [{group}]")
+        default = OmegaConf.to_yaml(OmegaConf.create([_plain(field.default)]), resolve=False)
+        lines.append(f"  {name} = {default[2:].strip() if default.startswith('- ') else default}")
+        lines.append(f"      {field.metadata['help']}（{allowed(field)}）")
+    return "\n".join(lines)
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """在 Hydra 之前检查 键=值：它对写错的键给出的报错是英文，也不提示最接近的键。
+
+    Raises:
+        ConfigError: 有不认识的键，或看不懂的参数。
+    """
+    for argument in arguments:
+        if argument.startswith(("-", "+", "~", "hydra.", "hydra/")):
+            continue  # Hydra 自己的语法
+        if "=" not in argument:
+            parse_overrides([argument])
+        check_keys([argument.partition("=")[0]])
+
+
+def save(run: Run, folder: Path) -> None:
+    """把一次训练的结果存进目录。"""
+    folder.mkdir(parents=True, exist_ok=True)
+    run.metrics.to_netcdf(folder / "metrics.nc", engine="h5netcdf")
+    flat = {"/".join(path): x for path, x in _flatten(run.params)}
+    np.savez(folder / "params.npz", **flat)
+    (folder / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
+
+
+def _flatten(tree, path=()):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, (*path, key))
+        else:
+            yield (*path, key), np.asarray(value)
+
+
+def report(run: Run, folder: Path) -> str:
+    """训练完打印的几行。"""
+    last = run.metrics["return"].isel(update=slice(-max(1, run.config.num_updates // 10), None))
+    per_seed = last.mean("update").values
+    lines = [f"编译 {run.compile_seconds:.1f} 秒，训练 {run.run_seconds:.1f} 秒（{run.steps_per_second / 1e3:.0f} 千步/秒）"]
+    if np.isfinite(per_seed).any():
+        lines.append(
+            f"最后十分之一更新的回报，{len(per_seed)} 个种子：平均 {np.nanmean(per_seed):.1f}，"
+            f"最低 {np.nanmin(per_seed):.1f}，最高 {np.nanmax(per_seed):.1f}")
+    else:
+        lines.append("最后十分之一的更新里没有回合结束，没有回报可报")
+    return "\n".join([*lines, f"结果在 {folder}"])
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_FILE.parent), config_name=CONFIG_FILE.stem)
+def run_one(cfg: DictConfig) -> None:
+    """Hydra 的一个任务：训练一次。"""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        run = train(PPOConfig(**OmegaConf.to_container(cfg, resolve=True)))
+    except ConfigError as error:
+        sys.exit(f"配置错误：{error}")
+    save(run, folder)
+    print(report(run, folder))
+
+
+def main() -> None:
+    """命令行的入口。"""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(help_text())
+        return
+    try:
+        check_arguments(arguments)
+    except ConfigError as error:
+        sys.exit(f"配置错误：{error}")
+    run_one()
+
+
+if __name__ == "__main__":
+    main()

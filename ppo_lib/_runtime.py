@@ -1,0 +1,66 @@
+"""进程级的准备：绕开 JAX 在少核 CPU 上的死锁，并打开编译缓存。
+
+JAX 0.10 的 CPU 后端默认用一种按“并发度”排序的调度器。在只有两个核的机器上，一段被
+``vmap`` 的训练可能永远停在 ``block_until_ready``。关掉它就不再死锁，而且更快。
+这里关两次：
+
+1. 环境变量 ``XLA_FLAGS``：护住进程里的**所有**程序，但必须在 JAX 的后端启动之前设好；
+2. ``COMPILER_OPTIONS``：随 ppo_lib 自己的每个编译请求一起递交，与 import 的次序无关。
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import jax
+import platformdirs
+
+SCHEDULER_FLAG = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+
+COMPILER_OPTIONS = {
+    "xla_cpu_enable_concurrency_optimized_scheduler": False,
+    # 一个成员只用一个核；几个成员由 experiment.py 用几个线程并排放到几个核上。
+    "xla_cpu_multi_thread_eigen": False,
+    # 有 AVX-512 的机器上用满 512 位的寄存器；没有的机器上这一项不起作用。
+    "xla_cpu_prefer_vector_width": 512,
+}
+"""ppo_lib 编译训练程序时的 XLA 选项。在 GPU 上不起作用。"""
+
+
+def backend_started() -> bool:
+    """JAX 的后端是否已经启动（启动后再改 ``XLA_FLAGS`` 就不起作用了）。"""
+    from jax._src import xla_bridge  # JAX 没有公开的查询函数
+
+    return xla_bridge.backends_are_initialized()
+
+
+def disable_hanging_scheduler() -> None:
+    """把 ``SCHEDULER_FLAG`` 写进 ``XLA_FLAGS``；来不及时发出中文警告。"""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_enable_concurrency_optimized_scheduler" in flags:
+        return  # 用户自己定过，尊重他
+    if backend_started() and jax.default_backend() == "cpu":
+        warnings.warn(
+            "JAX 的 CPU 后端在 import ppo_lib 之前就已启动，XLA_FLAGS 来不及改了。"
+            "ppo_lib 自己的训练程序不受影响；你自己写的 vmap 训练在少核机器上可能卡住不动。"
+            "请重启 Python（或内核），并把 import ppo_lib 放在第一行。",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return
+    os.environ["XLA_FLAGS"] = f"{flags} {SCHEDULER_FLAG}".strip()
+
+
+def enable_compilation_cache() -> None:
+    """把 JAX 的持久编译缓存放进用户自己的缓存目录；用户已经设过就不动。"""
+    if jax.config.jax_compilation_cache_dir is None:
+        cache_dir = platformdirs.user_cache_path("ppo_lib") / "jax"
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def prepare() -> None:
+    """``import ppo_lib`` 时调用一次。"""
+    disable_hanging_scheduler()
+    enable_compilation_cache()

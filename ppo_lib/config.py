@@ -1,0 +1,384 @@
+"""配置：一次训练的全部旋钮，以及对它们的检查。
+
+``PPOConfig`` 是人写的配置，一个键一个字段。训练开始前它分成两半：
+
+- **静态**的一半（形状、环境、网络、优化器种类）编译进程序，改动要重新编译；
+- **动态**的一半（``Hyperparams``：学习率、beta_1、clip_eps……）作为数组传进程序，
+  改动不用重新编译，所以滑块能马上响应，一次 ``sweep`` 也只编译一次。
+
+每个字段的含义、允许的取值、属于哪一半，都写在字段自己的 ``metadata`` 里；
+``--help``、``config_ppo.yaml`` 和报错信息都从那里来，不另抄一份。
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnax
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+CONTINUOUS_ENVS = {
+    "Pendulum-v1", "MountainCarContinuous-v0", "PointRobot-misc", "Reacher-misc", "Swimmer-misc"}
+"""gymnax 里动作连续的环境；这里的策略是离散的。"""
+
+CONFIG_FILE = Path(__file__).with_name("config_ppo.yaml")
+
+
+class ConfigError(ValueError):
+    """配置不合法。信息是中文，写明键、取到的值和允许的值。"""
+
+
+# ---------------------------------------------------------------- 字段的规格
+
+
+def _key(default, help, *, group, low=None, high=None, open_low=False, open_high=False,
+         choices=None, traced=False, run_level=False):
+    """一个配置字段：默认值、说明、取值范围，和它属于静态、动态还是“只管运行”。"""
+    return dataclasses.field(
+        default=default,
+        metadata=dict(help=help, group=group, low=low, high=high, open_low=open_low,
+                      open_high=open_high, choices=choices, traced=traced,
+                      run_level=run_level),
+    )
+
+
+def _prob(default, help, *, group):
+    """取值在 [0, 1) 的动态字段。"""
+    return _key(default, help, group=group, low=0, high=1, open_high=True, traced=True)
+
+
+def _unit(default, help, *, group):
+    """取值在 [0, 1] 的动态字段。"""
+    return _key(default, help, group=group, low=0, high=1, traced=True)
+
+
+def _coef(default, help, *, group):
+    """取值在 [0, +∞) 的动态字段。"""
+    return _key(default, help, group=group, low=0, traced=True)
+
+
+TRAIN, ADAM, PPO, NET, ENV, LOG = "训练", "优化器", "PPO 算法", "网络", "环境和种子", "运行记录"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """一次 PPO 训练的配置。默认值就是原指南的那次运行。
+
+    >>> PPOConfig(env_name="CartPole-v1", total_timesteps=500_000).num_updates
+    244
+
+    Raises:
+        ConfigError: 键不存在、类型不对、取值超出范围，或几个键互相矛盾。
+    """
+
+    total_timesteps: int = _key(
+        2_000_000, "每个种子与环境交互的总步数；不足一次更新的零头不会跑", group=TRAIN, low=1, run_level=True)
+    num_envs: int = _key(16, "并行环境的个数", group=TRAIN, low=1)
+    num_steps: int = _key(128, "每次更新前，每个环境走多少步", group=TRAIN, low=1)
+
+    lr: float = _key(4e-3, "学习率", group=ADAM, low=0, open_low=True, traced=True)
+    optimizer: str = _key("adam", "优化器", group=ADAM, choices=("adam", "rmsprop", "sgd"))
+    anneal_lr: bool = _key(True, "学习率是否随更新次数线性降到 0", group=ADAM)
+    beta_1: float = _prob(0.9, "一阶矩的衰减率；sgd 用它作动量，rmsprop 不用它", group=ADAM)
+    beta_2: float = _prob(0.999, "二阶矩的衰减率；rmsprop 也用它，sgd 不用它", group=ADAM)
+    adam_eps: float = _key(
+        1e-8, "Adam 和 RMSprop 分母里的小量", group=ADAM, low=0, open_low=True, traced=True)
+    max_grad_norm: float = _key(
+        1.0, "梯度的全局范数上限，超过就整体缩小", group=ADAM, low=0, open_low=True, traced=True)
+    running_grad_decay: float = _prob(
+        0.0, "滑动梯度的衰减率；0 表示只记上一个梯度（原指南的做法）", group=ADAM)
+
+    update_epochs: int = _key(2, "同一批数据用几遍", group=PPO, low=1)
+    num_minibatches: int = _key(4, "每一遍切成几个小批次", group=PPO, low=1)
+    shuffle: str = _key(
+        "envs_once",
+        "小批次怎么抽：envs_once 每次更新只打乱一次环境（原指南），envs 每一遍重新打乱环境，"
+        "samples 每一遍打乱全部 num_steps × num_envs 个样本",
+        group=PPO, choices=("envs_once", "envs", "samples"))
+    gamma: float = _unit(0.99, "折扣因子", group=PPO)
+    gae_lambda: float = _unit(0.95, "GAE 的 λ", group=PPO)
+    bootstrap_truncation: bool = _key(
+        True, "超时截断时是否用 V(s') 接上；false 把超时当成真的结束（只为教学保留）", group=PPO)
+    advantage_norm: str = _key(
+        "minibatch", "优势在哪个范围内标准化：每个小批次、整批、不做",
+        group=PPO, choices=("minibatch", "batch", "none"))
+    clip_eps: float = _key(0.2, "策略比率的裁剪宽度 ε", group=PPO, low=0, open_low=True, traced=True)
+    clip_value: bool = _key(False, "价值损失是否也裁剪（宽度同 clip_eps）", group=PPO)
+    ent_coef: float = _coef(0.003, "熵奖励的系数 c₂", group=PPO)
+    vf_coef: float = _coef(0.5, "价值损失的系数 c₁", group=PPO)
+
+    activation: str = _key("relu", "激活函数", group=NET, choices=("relu", "tanh"))
+    hidden_sizes: tuple = _key((64, 64), "每个隐藏层的宽度", group=NET, low=1)
+    shared_trunk: bool = _key(False, "策略和价值是否共用隐藏层", group=NET)
+    critic_bias: float = _key(
+        0.0, "价值头偏置的初值：训练开始时 Critic 的“乐观”程度", group=NET, traced=True)
+
+    env_name: str = _key("MountainCar-v0", "gymnax 里离散动作的环境名", group=ENV)
+    obs_scaling: str = _key(
+        "none", "观测缩放：none 原样，bounds 把有界的分量按上下界映射到 [-1, 1]",
+        group=ENV, choices=("none", "bounds"))
+    reward_shaping: str = _key(
+        "none", "MountainCar 的奖励整形：none 不整形，position 按位置变化（原指南），energy 按机械能势函数",
+        group=ENV, choices=("none", "position", "energy"))
+    shaping_scale: float = _coef(1.0, "奖励整形的倍数；1 时 position 为 0.01·Δx，energy 的势函数量程为 100", group=ENV)
+    seed: int = _key(0, "第一个随机种子", group=ENV, low=0, high=2**31 - 1, run_level=True)
+    num_seeds: int = _key(10, "种子个数：seed, seed+1, …", group=ENV, low=1, run_level=True)
+
+    project: str = _key("optimize", "W&B 的项目名", group=LOG, run_level=True)
+    job_type: str = _key("ppo", "W&B 的作业类型", group=LOG, run_level=True)
+    wandb_mode: str = _key(
+        "offline", "W&B 的模式", group=LOG, choices=("offline", "online", "disabled"), run_level=True)
+
+    def __new__(cls, *args, **kwargs):
+        if args:
+            raise ConfigError("PPOConfig 只接受 键=值 的写法，例如 PPOConfig(lr=1e-3)。")
+        check_keys(kwargs)
+        return super().__new__(cls)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        _check_together(self)
+
+    @property
+    def batch_size(self) -> int:
+        """一次更新用到的样本数 num_steps × num_envs。"""
+        return self.num_steps * self.num_envs
+
+    @property
+    def num_updates(self) -> int:
+        """更新次数，total_timesteps / batch_size 向下取整。"""
+        return self.total_timesteps // self.batch_size
+
+    @property
+    def dropped_timesteps(self) -> int:
+        """向下取整丢掉的步数。"""
+        return self.total_timesteps % self.batch_size
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """(num_seeds,) 每个成员的种子。"""
+        return tuple(range(self.seed, self.seed + self.num_seeds))
+
+    def static(self) -> PPOConfig:
+        """只留下决定编译结果的字段，其余换成固定值；相等的两份共用一个已编译的程序。"""
+        fixed = {f.name: f.default for f in FIELDS.values()
+                 if f.metadata["traced"] or f.metadata["run_level"]}
+        return dataclasses.replace(self, **fixed | {"total_timesteps": self.batch_size})
+
+    def hyperparams(self) -> Hyperparams:
+        """动态的一半，每个字段是一个标量。"""
+        traced = {name: float(getattr(self, name)) for name in TRACED}
+        return Hyperparams(**traced, num_updates=float(self.num_updates))
+
+
+class Hyperparams(NamedTuple):
+    """作为数组传进编译好的程序的超参数；每个字段形状为 () ，或 (members,)。
+
+    含义见 ``PPOConfig`` 的同名字段。``num_updates`` 是学习率退火的终点。
+    """
+
+    lr: float
+    beta_1: float
+    beta_2: float
+    adam_eps: float
+    max_grad_norm: float
+    running_grad_decay: float
+    gamma: float
+    gae_lambda: float
+    clip_eps: float
+    ent_coef: float
+    vf_coef: float
+    critic_bias: float
+    shaping_scale: float
+    num_updates: float
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(PPOConfig)}
+"""键 → dataclass 字段。"""
+
+TRACED = tuple(name for name, f in FIELDS.items() if f.metadata["traced"])
+"""改动不引起重新编译的键。"""
+
+# ---------------------------------------------------------------- 检查
+
+
+def check_keys(keys: Iterable[str]) -> None:
+    """有不认识的键就报错，并给出最接近的键。"""
+    for key in keys:
+        if key not in FIELDS:
+            raise ConfigError(f"没有名为 {key!r} 的键。{_nearest(key, FIELDS)}全部的键：{', '.join(FIELDS)}。")
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    lowered = {w.lower(): w for w in words}
+    match = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.5)
+    return f"最接近的是 {lowered[match[0]]!r}。" if match else ""
+
+
+def allowed(field: dataclasses.Field) -> str:
+    """一个字段允许的取值，写给人看。"""
+    spec, kind = field.metadata, field.type
+    if spec["choices"]:
+        return " | ".join(spec["choices"])
+    noun = {"int": "整数", "float": "实数", "bool": "true 或 false", "str": "字符串", "tuple": "整数列表"}[kind]
+    if spec["low"] is None:
+        return noun
+    left = ("(" if spec["open_low"] else "[") + f"{spec['low']:g}"
+    if spec["high"] is None:
+        right = "+∞)"
+    else:
+        right = f"{spec['high']:.10g}" + (")" if spec["open_high"] else "]")
+    return f"{left}, {right} 内的{noun}"
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+    """把一个值转成字段的类型并检查范围，不合法就抛 ConfigError。"""
+    try:
+        converted = _CONVERTERS[field.type](value)
+    except (TypeError, ValueError):
+        raise _bad_value(field, value) from None
+    spec = field.metadata
+    if spec["choices"] and converted not in spec["choices"]:
+        raise _bad_value(field, value, _nearest(converted, spec["choices"]))
+    for number in converted if isinstance(converted, tuple) else [converted]:
+        if spec["low"] is not None and (number < spec["low"] or spec["open_low"] and number == spec["low"]):
+            raise _bad_value(field, value)
+        if spec["high"] is not None and (number > spec["high"] or spec["open_high"] and number == spec["high"]):
+            raise _bad_value(field, value)
+    return converted
+
+
+def _bad_value(field: dataclasses.Field, value: Any, hint: str = "") -> ConfigError:
+    return ConfigError(f"{field.name} = {value!r} 不合法；允许的取值：{allowed(field)}。{hint}")
+
+
+def _to_float(value) -> float:
+    if isinstance(value, (bool, str)) or not math.isfinite(value):
+        raise TypeError
+    return float(value)
+
+
+def _to_int(value) -> int:
+    number = _to_float(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)  # 2e6 这样的写法也算整数
+
+
+def _to_bool(value) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _to_str(value) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _to_int_tuple(value) -> tuple[int, ...]:
+    if isinstance(value, str) or len(value) == 0:
+        raise TypeError
+    return tuple(_to_int(v) for v in value)
+
+
+_CONVERTERS = {"float": _to_float, "int": _to_int, "bool": _to_bool, "str": _to_str,
+               "tuple": _to_int_tuple}
+
+
+def _check_together(cfg: PPOConfig) -> None:
+    """几个键之间的约束。"""
+    discrete = [name for name in gymnax.registered_envs if name not in CONTINUOUS_ENVS]
+    if cfg.env_name not in discrete:
+        reason = "它的动作是连续的" if cfg.env_name in CONTINUOUS_ENVS else "gymnax 里没有这个环境"
+        raise ConfigError(f"env_name = {cfg.env_name!r} 不合法：{reason}。{_nearest(cfg.env_name, discrete)}"
+                          f"允许的取值：{', '.join(discrete)}。")
+    if cfg.total_timesteps < cfg.batch_size:
+        raise ConfigError(
+            f"total_timesteps = {cfg.total_timesteps} 不够一次更新；允许的取值：至少 "
+            f"num_steps × num_envs = {cfg.num_steps} × {cfg.num_envs} = {cfg.batch_size}。")
+    unit, name = ((cfg.batch_size, "num_steps × num_envs") if cfg.shuffle == "samples"
+                  else (cfg.num_envs, "num_envs"))
+    if unit % cfg.num_minibatches:
+        raise ConfigError(
+            f"num_minibatches = {cfg.num_minibatches} 不合法；shuffle = {cfg.shuffle!r} 时它必须整除 "
+            f"{name} = {unit}，否则每个小批次的大小不一样。")
+    if cfg.reward_shaping != "none" and cfg.env_name != "MountainCar-v0":
+        raise ConfigError(
+            f"reward_shaping = {cfg.reward_shaping!r} 只对 MountainCar-v0 有定义；"
+            f"env_name = {cfg.env_name!r} 时允许的取值：none。")
+
+
+# ---------------------------------------------------------------- 读写
+
+
+def load_config(path: str | Path = CONFIG_FILE, overrides: Iterable[str] = ()) -> PPOConfig:
+    """读 YAML，再依次套用 ``键=值`` 形式的覆盖。
+
+    >>> load_config(overrides=["lr=1e-3", "beta_1=0.5"]).beta_1
+    0.5
+
+    Args:
+        path: YAML 文件；没写的键取默认值。
+        overrides: 例如 ``["lr=1e-3", "num_seeds=3"]``。
+
+    Raises:
+        ConfigError: 文件读不出来，或内容不合法。
+    """
+    try:
+        from_file = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except FileNotFoundError:
+        raise ConfigError(f"找不到配置文件 {path}。") from None
+    except Exception as error:  # YAML 的语法错误有许多种，读不出来都是一回事
+        raise ConfigError(f"配置文件 {path} 读不出来，请检查缩进和冒号：{error}") from None
+    if not isinstance(from_file, dict):
+        raise ConfigError(f"配置文件 {path} 的最外层必须是“键: 值”。")
+    return PPOConfig(**from_file | parse_overrides(overrides))
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """``["lr=1e-3"]`` → ``{"lr": 0.001}``；值按 YAML 的规则解析。"""
+    parsed = {}
+    for item in overrides:
+        key, equals, _ = item.partition("=")
+        if not equals:
+            raise ConfigError(f"看不懂 {item!r}；允许的写法：键=值，例如 lr=1e-3。")
+        check_keys([key])
+        try:
+            parsed |= OmegaConf.to_container(OmegaConf.from_dotlist([item]))
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{item!r} 的值读不出来：{error}") from None
+        except Exception as error:  # YAML 解析器自己的错误
+            raise ConfigError(f"{item!r} 的值读不出来：{error}") from None
+    return parsed
+
+
+def _yaml_value(value: Any) -> str:
+    """一个值的 YAML 写法；浮点数写成 YAML 1.2 也认得的样子。"""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return str(value)
+
+
+def to_yaml(cfg: PPOConfig) -> str:
+    """把配置写成带中文注释的 YAML；``load_config`` 读回来得到相等的配置。"""
+    lines, group = [], None
+    for name, field in FIELDS.items():
+        spec = field.metadata
+        if spec["group"] != group:
+            group = spec["group"]
+            lines.append(f"\n# {'=' * 12} {group} {'=' * 12}")
+        recompiles = "" if spec["traced"] or spec["run_level"] else "；改动要重新编译"
+        lines.append(f"\n# {spec['help']}（{allowed(field)}{recompiles}）")
+        lines.append(f"{name}: {_yaml_value(getattr(cfg, name))}")
+    return "\n".join(lines).lstrip() + "\n"

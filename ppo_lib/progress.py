@@ -1,0 +1,65 @@
+"""进度条：终端里画在 stderr，笔记本里画在输出格里，每秒步数、剩余时间、当前回报。"""
+
+from __future__ import annotations
+
+import numpy as np
+from tqdm import tqdm
+
+from ppo_lib.config import PPOConfig
+
+FORMAT = "{percentage:3.0f}% {bar:24} {n_fmt}/{total_fmt} 步，{rate_fmt}，已用 {elapsed}，剩余 {remaining}{postfix}"
+
+
+class NotebookLine:
+    """一行会更新的笔记本输出，给 tqdm 当文件用。
+
+    不写 stdout 或 stderr：那样每刷新一次就多一行，存进静态页面的也不只是最后一行。
+    """
+
+    def __init__(self):
+        from IPython.display import display
+
+        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            self.handle.update({"text/plain": text.strip()}, raw=True)
+
+    def flush(self) -> None:
+        pass
+
+
+def in_notebook() -> bool:
+    """是否运行在 Jupyter 的内核里。"""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+class Progress:
+    """一次训练的进度条；单位是所有成员合计的环境步数。"""
+
+    def __init__(self, cfg: PPOConfig, num_members: int, *, enabled: bool):
+        self.steps_per_update = cfg.batch_size * num_members
+        if enabled and cfg.dropped_timesteps:
+            tqdm.write(
+                f"total_timesteps = {cfg.total_timesteps} 不是 {cfg.batch_size} 的整数倍："
+                f"做 {cfg.num_updates} 次更新，最后 {cfg.dropped_timesteps} 步不跑。")
+        self.bar = tqdm(
+            total=cfg.num_updates * self.steps_per_update, disable=not enabled,
+            file=NotebookLine() if enabled and in_notebook() else None,
+            unit=" 步", unit_scale=True, bar_format=FORMAT, ascii=False)
+
+    def update(self, returns: np.ndarray) -> None:
+        """做完了一块；returns (members, 这块的更新次数)，没有回合结束处是 NaN。"""
+        if np.isfinite(returns).any():
+            self.bar.set_postfix_str(f"回报 {np.nanmean(returns):.1f}", refresh=False)
+        self.bar.update(returns.shape[1] * self.steps_per_update)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.bar.close()
