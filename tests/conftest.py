@@ -67,13 +67,19 @@ def book_url(book_html):
 
 @pytest.fixture(scope="session")
 def browser():
-    """无界面的 Chromium。"""
+    """无界面的 Chromium。开发者的机器上没有就跳过；CI 里没有就失败。"""
+    give_up = pytest.fail if os.environ.get("CI") else pytest.skip
     executable = find_chromium()
     if executable is None:
-        pytest.skip("没有找到 Chromium（apt-get install chromium，或设环境变量 CHROMIUM）")
+        give_up("没有找到 Chromium（apt-get install chromium，或设环境变量 CHROMIUM）")
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()
+    manager = sync_playwright()
+    try:
+        playwright = manager.start()
+    except Exception as error:
+        give_up(f"Playwright 起不来（Debian 上试试 apt-get install libatomic1）：{error}")
+    chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+    yield chromium
+    chromium.close()
+    playwright.stop()
