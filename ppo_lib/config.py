@@ -124,9 +124,11 @@ class PPOConfig:
         "none", "观测缩放：none 原样，bounds 把有界的分量按上下界映射到 [-1, 1]",
         group=ENV, choices=("none", "bounds"))
     reward_shaping: str = _key(
-        "none", "MountainCar 的奖励整形：none 不整形，position 按位置变化（原指南），energy 按机械能势函数",
-        group=ENV, choices=("none", "position", "energy"))
-    shaping_scale: float = _coef(1.0, "奖励整形的倍数；1 时 position 为 0.01·Δx，energy 的势函数量程为 100", group=ENV)
+        "none",
+        "MountainCar 的奖励整形：none 不整形，position 按位置变化（原指南），energy 按机械能势函数，"
+        "energy_keep_terminal 同 energy 但终止状态的势也照算（不安全，供对照）",
+        group=ENV, choices=("none", "position", "energy", "energy_keep_terminal"))
+    shaping_scale: float = _coef(1.0, "奖励整形的倍数；取 1 时 position 为 0.01·Δx，energy 的势函数量程为 100", group=ENV)
     seed: int = _key(0, "第一个随机种子", group=ENV, low=0, high=2**31 - 1, run_level=True)
     num_seeds: int = _key(10, "种子个数：seed, seed+1, …", group=ENV, low=1, run_level=True)
 

@@ -117,23 +117,35 @@ def position_shaping(state, next_state, terminated, gamma):
     return 0.01 * (next_state.position - state.position)
 
 
-def mechanical_energy(state):
-    """MountainCar 的机械能，平移并缩放到 [0, 100]：势能 sin(3x) 加动能。
+def energy_potential(state):
+    """势函数 Φ：MountainCar 的机械能，缩放成谷底静止为 0、势能最高处静止为 100。
 
-    重力项 0.0025·cos(3x) 对应每单位质量的势能 (0.0025/3)·sin(3x)。
+    重力项 0.0025·cos(3x) 对应的势能是 (0.0025/3)·sin(3x)，再加动能 ½v²。
     """
-    energy = 0.5 * state.velocity**2 + 0.0025 / 3 * jnp.sin(3 * state.position)
-    lowest, highest = -0.0025 / 3, 0.0025 / 3 + 0.5 * 0.07**2
-    return 100.0 * (energy - lowest) / (highest - lowest)
+    highest = 0.0025 / 3
+    energy = highest * jnp.sin(3 * state.position) + 0.5 * state.velocity**2
+    return 100.0 * (energy + highest) / (2 * highest)
 
 
 def energy_shaping(state, next_state, terminated, gamma):
-    """势函数整形 γΦ(s') - Φ(s)，Φ 为机械能；终止状态的 Φ 取 0，最优策略不变。
+    """势函数整形 γΦ(s') - Φ(s)，以目标处为零点，终止状态的 Φ 取 0：最优策略不变。
 
-    出处：Ng, Harada & Russell (1999), Theorem 1。
+    出处：Ng, Harada & Russell (1999), *Policy Invariance under Reward Transformations*，定理 1；
+    终止状态必须取 0，见 Grześ (2017)。
     """
-    next_potential = jnp.where(terminated, 0.0, mechanical_energy(next_state))
-    return gamma * next_potential - mechanical_energy(state)
+    potential = energy_potential(state) - 100.0
+    next_potential = jnp.where(terminated, 0.0, energy_potential(next_state) - 100.0)
+    return gamma * next_potential - potential
 
 
-SHAPING = {"none": no_shaping, "position": position_shaping, "energy": energy_shaping}
+def energy_shaping_keep_terminal(state, next_state, terminated, gamma):
+    """常见的写法：Φ 从 0 到 100，终止状态也照算。等于到达时多给一大笔奖励，不再保证最优策略不变。"""
+    return gamma * energy_potential(next_state) - energy_potential(state)
+
+
+SHAPING = {
+    "none": no_shaping,
+    "position": position_shaping,
+    "energy": energy_shaping,
+    "energy_keep_terminal": energy_shaping_keep_terminal,
+}
