@@ -66,7 +66,7 @@ def train(
     Args:
         cfg: 配置。
         progress: 是否显示进度（每秒步数、剩余时间、当前回报）。
-        chunk_updates: 主机循环每一块做几次更新，1 到 256；缺省时约为总数的 1/50。不影响结果。
+        chunk_updates: 主机循环每一块做几次更新，1 到 256；缺省时约为总数的 1/20。不影响结果。
         on_chunk: 每一块之后调用一次，参数是到此刻为止的指标 (seed, update)。
         parallel: ``"auto"`` 按机器选；``"threads"`` 成员分给各个核；``"vmap"`` 合成一个批。
 
@@ -180,7 +180,7 @@ class Members:
     def run(self, progress: bool, chunk_updates=None, on_metrics=None) -> dict[str, np.ndarray]:
         """训练到底，返回 {指标名: (members, num_updates)}。"""
         total = self.cfg.num_updates
-        chunk = max(1, min(CHUNK, total // 50)) if chunk_updates is None else chunk_updates
+        chunk = max(1, min(CHUNK, total // 20)) if chunk_updates is None else chunk_updates
         if not (isinstance(chunk, int) and 1 <= chunk <= CHUNK):
             raise ConfigError(f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。")
         rows = []

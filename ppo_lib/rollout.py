@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from ppo_lib.config import Hyperparams
-from ppo_lib.envs import Environment
+from ppo_lib.envs import Environment, Step
+from ppo_lib.networks.cpu import in_chunks
 
 
 class EnvCarry(NamedTuple):
@@ -94,9 +95,27 @@ def collect_rollout(
     carry, (obs, action, step, ends) = jax.lax.scan(
         one_step, carry, (noise, step_keys, fresh_starts))
 
-    pi, value = network.apply(params, obs)
-    _, next_value = network.apply(params, step.obs)
+    def evaluate(inputs):
+        obs, action = inputs
+        pi, value = network.apply(params, obs)
+        return pi.log_prob(action), value
+
+    log_prob, value = in_chunks(evaluate, (obs, action))
+    next_value = values_after(step, carry.obs, value, lambda obs: network.apply(params, obs)[1])
     transition = Transition(
-        obs, action, pi.log_prob(action), value, next_value,
+        obs, action, log_prob, value, next_value,
         step.shaped_reward, step.terminated, step.truncated)
     return carry, transition, ends
+
+
+def values_after(step: Step, last_obs, value, critic):
+    """V(s_{t+1})，(num_steps, num_envs)，s_{t+1} 是第 t 步到达的、重置之前的状态。
+
+    多数时候它就是下一行的 V(s_{t+1})，不必再算。只有超时的那些步，下一行已经是新的一回合，
+    要另算；这一段里没有超时就整个跳过。（真的结束的步上它不起作用，不必管。）
+    """
+    following = jnp.concatenate([value[1:], critic(last_obs)[None]])
+    return jax.lax.cond(
+        step.truncated.any(),
+        lambda: jnp.where(step.truncated, in_chunks(critic, step.obs), following),
+        lambda: following)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax.linen.initializers import orthogonal
 
-from ppo_lib.networks.matmul import dot_general
+from ppo_lib.networks.cpu import dot_general
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 
