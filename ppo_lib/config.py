@@ -15,11 +15,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnax
+import numpy as np
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -218,9 +220,14 @@ def check_keys(keys: Iterable[str]) -> None:
             raise ConfigError(f"没有名为 {key!r} 的键。{_nearest(key, FIELDS)}全部的键：{', '.join(FIELDS)}。")
 
 
+OTHER_NAMES = {"learning_rate": "lr", "clip_range": "clip_eps", "discount": "gamma"}
+"""别的库里的叫法，与这里的键拼写不像，却是一回事。"""
+
+
 def _nearest(word: str, words: Iterable[str]) -> str:
     lowered = {w.lower(): w for w in words}
-    match = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.5)
+    word = str(word).lower()
+    match = difflib.get_close_matches(OTHER_NAMES.get(word, word), lowered, n=1)
     return f"最接近的是 {lowered[match[0]]!r}。" if match else ""
 
 
@@ -244,17 +251,33 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
     """把一个值转成字段的类型并检查范围，不合法就抛 ConfigError。"""
     try:
         converted = _CONVERTERS[field.type](value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _bad_value(field, value) from None
     spec = field.metadata
     if spec["choices"] and converted not in spec["choices"]:
         raise _bad_value(field, value, _nearest(converted, spec["choices"]))
     for number in converted if isinstance(converted, tuple) else [converted]:
-        if spec["low"] is not None and (number < spec["low"] or spec["open_low"] and number == spec["low"]):
+        if not _in_range(number, spec):
             raise _bad_value(field, value)
-        if spec["high"] is not None and (number > spec["high"] or spec["open_high"] and number == spec["high"]):
-            raise _bad_value(field, value)
+        if isinstance(number, float):
+            rounded = _as_float32(number)
+            if math.isinf(rounded) or not _in_range(rounded, spec):
+                raise _bad_value(field, value, f"程序里用 float32，这个数在那里是 {rounded:g}。")
     return converted
+
+
+def _in_range(number, spec) -> bool:
+    low, high = spec["low"], spec["high"]
+    above = low is None or number > low or number == low and not spec["open_low"]
+    below = high is None or number < high or number == high and not spec["open_high"]
+    return above and below
+
+
+def _as_float32(number: float) -> float:
+    """一个数在程序里的样子：太大变成无穷，太小变成 0，0.99999999 变成 1。"""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = np.float32(number)
+    return 0.0 if abs(rounded) < np.finfo(np.float32).tiny else float(rounded)
 
 
 def _bad_value(field: dataclasses.Field, value: Any, hint: str = "") -> ConfigError:
@@ -287,7 +310,7 @@ def _to_str(value) -> str:
 
 
 def _to_int_tuple(value) -> tuple[int, ...]:
-    if isinstance(value, str) or len(value) == 0:
+    if not isinstance(value, (list, tuple)) or not value:
         raise TypeError
     return tuple(_to_int(v) for v in value)
 
@@ -307,6 +330,11 @@ def _check_together(cfg: PPOConfig) -> None:
         raise ConfigError(
             f"total_timesteps = {cfg.total_timesteps} 不够一次更新；允许的取值：至少 "
             f"num_steps × num_envs = {cfg.num_steps} × {cfg.num_envs} = {cfg.batch_size}。")
+    last_seed = cfg.seed + cfg.num_seeds - 1
+    if last_seed > FIELDS["seed"].metadata["high"]:
+        raise ConfigError(
+            f"seed = {cfg.seed}、num_seeds = {cfg.num_seeds} 不合法：最后一个种子 {last_seed} 超出了允许的取值："
+            f"{allowed(FIELDS['seed'])}。")
     unit, name = ((cfg.batch_size, "num_steps × num_envs") if cfg.shuffle == "samples"
                   else (cfg.num_envs, "num_envs"))
     if unit % cfg.num_minibatches:
@@ -343,6 +371,7 @@ def load_config(path: str | Path = CONFIG_FILE, overrides: Iterable[str] = ()) -
         raise ConfigError(f"配置文件 {path} 读不出来，请检查缩进和冒号：{error}") from None
     if not isinstance(from_file, dict):
         raise ConfigError(f"配置文件 {path} 的最外层必须是“键: 值”。")
+    check_keys(from_file)
     return PPOConfig(**from_file | parse_overrides(overrides))
 
 
@@ -369,6 +398,9 @@ def _yaml_value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "[" + ", ".join(map(str, value)) + "]"
+    if isinstance(value, str):
+        literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # ${ 在 OmegaConf 里是插值的开头
+        return OmegaConf.to_yaml({"x": literal}).removeprefix("x:").strip()
     return str(value)
 
 
