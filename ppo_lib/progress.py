@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from ppo_lib.config import PPOConfig
 
-FORMAT = "{percentage:3.0f}% {bar:24} {n_fmt}/{total_fmt} 步，{rate_fmt}，已用 {elapsed}，剩余 {remaining}{postfix}"
+FORMAT = "{percentage:3.0f}% {bar:10} {n_fmt}/{total_fmt} 步，{rate_fmt}，剩余 {remaining}{postfix}"
 
 
 class NotebookLine:

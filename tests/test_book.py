@@ -14,7 +14,7 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"], *(page["file"] for part in TOC["parts"] for page in part["chapters"])]
 
 # 页面还会去要东西的外部网站。只许减少，不许增加。
-KNOWN_HOSTS = {"cdn.jsdelivr.net"}  # MathJax
+KNOWN_HOSTS: set[str] = set()
 
 
 # ---- 工具：快 ----------------------------------------------------------------

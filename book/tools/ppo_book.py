@@ -1,10 +1,11 @@
 """这本书用的 Sphinx 扩展，由 _config.yml 的 local_extensions 载入。
 
-它做五件事，都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；中文搜索认得课程的术语；
+它做六件事，都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；中文搜索认得课程的术语；
 从 git 远端得知仓库地址，好给出 Colab 按钮；源文件里汉字间的换行不变成空格；
-做完后去掉页面用不着的大文件。
+章节里可以写检查清单；做完后去掉页面用不着的大文件。
 """
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -13,6 +14,7 @@ import subprocess
 from pathlib import Path
 
 import jieba
+import myst_nb.core.read
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -86,6 +88,20 @@ def join_chinese_lines(app: Sphinx, doctree: nodes.document) -> None:
                 del parent[place]
 
 
+def allow_tasklists_in_chapters() -> None:
+    """myst-nb 把一章切成单元时只解析到段落，任务列表的插件却要用行内的内容，两者相遇会崩溃。
+
+    切单元用不着任务列表，所以只在那一步不装这个插件；正文的渲染照旧。
+    """
+    create_parser = myst_nb.core.read.create_md_parser
+
+    def create_parser_without_tasklists(config, renderer):
+        extensions = set(config.enable_extensions) - {"tasklist"}
+        return create_parser(dataclasses.replace(config, enable_extensions=extensions), renderer)
+
+    myst_nb.core.read.create_md_parser = create_parser_without_tasklists
+
+
 def slim_down(app: Sphinx, exception: Exception | None) -> None:
     """图标由字体文件画出，fontawesome.js（1.5 MB）是多余的一份；调试用的 .map 也不必发布。"""
     if exception is None and app.builder.format == "html":
@@ -96,6 +112,7 @@ def slim_down(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict:
+    allow_tasklists_in_chapters()
     for listener in (set_execution_cache, teach_search, set_repository):
         app.connect("config-inited", listener)
     app.connect("doctree-read", join_chinese_lines)
