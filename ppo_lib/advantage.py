@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def td_error(reward, value, next_value, terminated, gamma):
-    """TD 误差 δ_t = r_t + γ·V(s_{t+1}) - V(s_t)；真的结束时没有以后，V(s_{t+1}) 记 0。
+    """时序差分误差（TD error）δ_t = r_t + γ·V(s_{t+1}) - V(s_t)；真的结束时没有以后，V(s_{t+1}) 记 0。
 
     各参数形状相同。出处：Sutton & Barto (2018), 式 (6.5)。
     """

@@ -65,7 +65,7 @@ def _coef(default, help, *, group):
     return _key(default, help, group=group, low=0, traced=True)
 
 
-TRAIN, ADAM, PPO, NET, ENV, LOG = "训练", "优化器", "PPO 算法", "网络", "环境和种子", "运行记录"
+TRAIN, ADAM, PPO, NET, ENV, LOG = "训练", "优化器", "PPO 算法", "网络", "环境和种子", "运行记录（随结果存下；W&B 还没有接上）"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class PPOConfig:
     advantage_norm: str = _key(
         "minibatch", "优势在哪个范围内标准化：每个小批次、整批、不做",
         group=PPO, choices=("minibatch", "batch", "none"))
-    clip_eps: float = _key(0.2, "策略比率的裁剪宽度 ε", group=PPO, low=0, open_low=True, traced=True)
+    clip_eps: float = _key(0.2, "概率比的裁剪宽度 ε", group=PPO, low=0, open_low=True, traced=True)
     clip_value: bool = _key(False, "价值损失是否也裁剪（宽度同 clip_eps）", group=PPO)
     ent_coef: float = _coef(0.003, "熵奖励的系数 c₂", group=PPO)
     vf_coef: float = _coef(0.5, "价值损失的系数 c₁", group=PPO)

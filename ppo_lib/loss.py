@@ -26,7 +26,7 @@ class Minibatch(NamedTuple):
 
 
 def policy_ratio(log_prob, old_log_prob):
-    """策略比率 r = π_θ(a|s) / π_old(a|s)，由对数概率之差取指数得到。
+    """概率比 r = π_θ(a|s) / π_old(a|s)，由对数概率之差取指数得到。
 
     出处：Schulman et al. (2017), *Proximal Policy Optimization Algorithms*，第 3 节。
     """
