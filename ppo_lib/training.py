@@ -132,7 +132,7 @@ def update_once(state: TrainState, hyper: Hyperparams, *, cfg: PPOConfig, env: E
 
     metrics = {name: x.mean() for name, x in aux.items()}
     metrics |= episode_metrics(ends, rollout, env.name)
-    metrics |= {"explained_variance": explained_variance(rollout.value, target), "lr": jnp.asarray(lr)}
+    metrics |= {"explained_variance": explained_variance(rollout.value, target), "learning_rate": jnp.asarray(lr)}
     metrics = {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
     return TrainState(*learner, carry, state.key, state.update + 1), metrics
 

@@ -314,7 +314,7 @@ TINY = dict(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=1, total_t
             num_seeds=1, hidden_sizes=(8,))
 ALWAYS_FINITE = {
     "actor_loss", "value_loss", "entropy", "clip_frac", "approx_kl", "grad_norm", "mu_norm", "nu_norm",
-    "cosine_similarity", "episodes_ended", "lr"}
+    "cosine_similarity", "episodes_ended", "learning_rate"}
 DOWNLOADS = "MNISTBandit-bsuite"
 
 

@@ -349,14 +349,14 @@ def test_lr_falls_linearly_from_lr_towards_zero(tiny):
     run_chunk, state, hyper = tiny
     state, first = run_chunk(state, hyper, CHUNK)
     _, second = run_chunk(state, hyper, 400 - CHUNK)
-    lr = np.concatenate([first["lr"], second["lr"][: 400 - CHUNK]])
+    lr = np.concatenate([first["learning_rate"], second["learning_rate"][: 400 - CHUNK]])
     np.testing.assert_allclose(lr, 4e-3 * (1 - np.arange(400) / 400), rtol=1e-5)
 
 
 def test_anneal_lr_false_keeps_lr():
     setup = Setup(anneal_lr=False, lr=3e-3)
     setup.state = setup.state._replace(update=jnp.int32(90))
-    assert setup.update()[1]["lr"] == np.float32(3e-3)
+    assert setup.update()[1]["learning_rate"] == np.float32(3e-3)
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, CHUNK])
@@ -364,7 +364,7 @@ def test_run_chunk_does_n_updates_and_leaves_the_rest_nan(tiny, n):
     run_chunk, state, hyper = tiny
     new_state, metrics = run_chunk(state, hyper, n)
     assert new_state.update == n
-    for name in ("lr", "entropy", "grad_norm", "episodes_ended"):
+    for name in ("learning_rate", "entropy", "grad_norm", "episodes_ended"):
         assert metrics[name].shape == (CHUNK,)
         assert np.isfinite(metrics[name][:n]).all() and np.isnan(metrics[name][n:]).all()
     if n == 0:

@@ -16,7 +16,7 @@ LABELS = {
     "return": "回报", "episode_length": "回合长度（步）", "actor_loss": "策略损失", "value_loss": "价值损失",
     "entropy": "熵（nat）", "grad_norm": "梯度范数", "mu_norm": "一阶矩的范数", "nu_norm": "二阶矩的范数",
     "cosine_similarity": "梯度余弦相似度", "clip_frac": "裁剪比例", "approx_kl": "近似 KL（nat）",
-    "explained_variance": "解释方差", "lr": "学习率",
+    "explained_variance": "解释方差", "learning_rate": "学习率",
 }
 """指标名 → 图上的中文标签。"""
 
