@@ -76,13 +76,14 @@ def train(
     Raises:
         ConfigError: 配置不合法，在编译之前抛出。
     """
+    lengths = chunk_lengths(cfg.num_updates, chunk_updates)
     members = Members(cfg, np.asarray(cfg.seeds), stack([cfg.hyperparams()] * cfg.num_seeds), parallel)
 
     def to_dataset(metrics: dict[str, np.ndarray]) -> xr.Dataset:
         return as_dataset(cfg, metrics, {"seed": np.asarray(cfg.seeds)}, (cfg.num_seeds,))
 
     on_metrics = None if on_chunk is None else lambda metrics: on_chunk(to_dataset(metrics))
-    metrics = members.run(progress, chunk_updates, on_metrics)
+    metrics = members.run(lengths, progress, on_metrics)
     dataset = to_dataset(metrics).assign_attrs(
         compile_seconds=members.compile_seconds, run_seconds=members.run_seconds)
     return Run(cfg, dataset, members.params(), members.compile_seconds, members.run_seconds)
@@ -125,11 +126,11 @@ def sweep(
         joined = xr.concat(parts, dim=index, join="outer", combine_attrs="drop_conflicts")
         return joined.transpose(*axes, "seed", "update")
 
-    grid = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
-    configs = [dataclasses.replace(cfg, **point) for point in grid]
+    lengths = chunk_lengths(cfg.num_updates, chunk_updates)
+    configs = grid(cfg, axes)
     hyper = stack([c.hyperparams() for c in configs for _ in cfg.seeds])
-    members = Members(cfg, np.tile(cfg.seeds, len(grid)), hyper, parallel)
-    metrics = members.run(progress, chunk_updates)
+    members = Members(cfg, np.tile(cfg.seeds, len(configs)), hyper, parallel)
+    metrics = members.run(lengths, progress)
     coords = {name: np.asarray(values) for name, values in axes.items()} | {"seed": np.asarray(cfg.seeds)}
     shape = (*map(len, axes.values()), cfg.num_seeds)
     return as_dataset(cfg, metrics, coords, shape).assign_attrs(
@@ -137,17 +138,26 @@ def sweep(
 
 
 def check_axes(cfg: PPOConfig, axes: dict[str, Sequence]) -> dict[str, list]:
-    """网格的每个轴都是列表、每个取值都合法；返回按 PPOConfig 的规则转好类型的轴。"""
+    """网格的每个轴都是列表、每一点都合法；返回按 PPOConfig 的规则转好类型的轴。"""
     check_keys(axes)
-    checked = {}
+    plain = {}
     for name, values in axes.items():
         if FIELDS[name].metadata["run_level"]:
             raise ConfigError(f"{name} 不能作网格的轴；要改变种子，请在配置里写 seed 和 num_seeds。")
         if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)) or len(values) == 0:
             raise ConfigError(f"{name} = {values!r} 不合法；网格的轴应当是非空的列表，例如 {name}=[…]。")
-        values = [v.item() if isinstance(v, np.generic) else v for v in values]
-        checked[name] = [getattr(dataclasses.replace(cfg, **{name: v}), name) for v in values]
+        plain[name] = [v.item() if isinstance(v, np.generic) else v for v in values]
+    configs = grid(cfg, plain)
+    checked, stride = {}, len(configs)
+    for name, values in plain.items():
+        stride //= len(values)  # 这个轴走一格，要跨过网格里的几点
+        checked[name] = [getattr(configs[i * stride], name) for i in range(len(values))]
     return checked
+
+
+def grid(cfg: PPOConfig, axes: dict[str, Sequence]) -> list[PPOConfig]:
+    """网格上每一点的配置，最后一个轴变得最快。"""
+    return [dataclasses.replace(cfg, **dict(zip(axes, point))) for point in itertools.product(*axes.values())]
 
 
 def axis_label(value) -> Any:
@@ -172,21 +182,18 @@ class Members:
         self.compile_seconds = time.perf_counter() - start
         self.run_seconds = 0.0
 
-        inputs = jnp.asarray(seeds, jnp.int32), jax.tree.map(jnp.asarray, hyper)
+        inputs = np.asarray(seeds, np.int32), jax.tree.map(np.float32, hyper)
         inputs = [inputs] if self.batched else [take(inputs, i) for i in range(self.size)]
+        inputs = jax.device_put(inputs)
         self.hypers = [hyper for _, hyper in inputs]
         self.states = [self.programs.init(seed, hyper) for seed, hyper in inputs]
 
-    def run(self, progress: bool, chunk_updates=None, on_metrics=None) -> dict[str, np.ndarray]:
-        """训练到底，返回 {指标名: (members, num_updates)}。"""
-        total = self.cfg.num_updates
-        chunk = max(1, min(CHUNK, total // 20)) if chunk_updates is None else chunk_updates
-        if not (isinstance(chunk, int) and 1 <= chunk <= CHUNK):
-            raise ConfigError(f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。")
+    def run(self, lengths: list[int], progress: bool, on_metrics=None) -> dict[str, np.ndarray]:
+        """一块一块地训练到底，返回 {指标名: (members, num_updates)}。"""
         rows = []
         start = time.perf_counter()
         with Progress(self.cfg, self.size, enabled=progress) as bar:
-            for row in self.chunks(chunk_lengths(total, chunk)):
+            for row in self.chunks(lengths):
                 rows.append(row)
                 bar.update(row["return"])
                 if on_metrics is not None:
@@ -243,8 +250,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def chunk_lengths(total: int, chunk: int) -> list[int]:
-    """把 total 次更新切成每块 chunk 次，最后一块是余数。"""
+def chunk_lengths(total: int, chunk: int | None) -> list[int]:
+    """把 total 次更新切成每块 chunk 次，最后一块是余数；None 表示大约切成 20 块。"""
+    if chunk is None:
+        chunk = max(1, min(CHUNK, total // 20))
+    if not (isinstance(chunk, int) and 1 <= chunk <= CHUNK):
+        raise ConfigError(f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。")
     return [min(chunk, total - done) for done in range(0, total, chunk)]
 
 
