@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppo_lib import PPOConfig, train
+from ppo_lib.statistics import bootstrap_band
 
 SOLVING = dict(activation="tanh", ent_coef=0.05)
 ALL_SAMPLES = dict(update_epochs=4, shuffle="samples")
@@ -78,13 +79,6 @@ TABLES = {
 }
 
 
-def bootstrap_band(scores: np.ndarray, level: float = 0.95, draws: int = 10_000) -> tuple[float, float]:
-    """平均值的自助（bootstrap）置信带。scores (seeds,)。"""
-    rng = np.random.default_rng(0)
-    means = rng.choice(scores, (draws, len(scores))).mean(axis=1)
-    return tuple(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
-
-
 def measure(row: Row, scale: float = 1.0) -> dict[str, Any]:
     """训练一行，返回它的成绩。"""
     steps = max(int(row.steps * scale), 4096)
@@ -93,7 +87,7 @@ def measure(row: Row, scale: float = 1.0) -> dict[str, Any]:
     returns = run.metrics["return"]  # (seed, update)
     last = returns.isel(update=slice(-max(1, returns.sizes["update"] // 10), None))
     scores = last.mean("update").values
-    low, high = bootstrap_band(scores)
+    low, high = bootstrap_band(scores, np.mean, draws=10_000)
     return dict(
         name=row.name, changes=row.changes, seeds=row.seeds, steps=steps, scores=scores.round(2).tolist(),
         mean=float(scores.mean()), band=[float(low), float(high)], best_update=float(returns.max()),
