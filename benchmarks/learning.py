@@ -35,40 +35,85 @@ class Row(NamedTuple):
     steps: float
 
 
-def beta_rows(betas, label: str, base: dict, seeds: int, steps: float, tied: bool = False) -> list[Row]:
+def beta_rows(
+    betas, label: str, base: dict, seeds: int, steps: float, tied: bool = False
+) -> list[Row]:
     """beta_1 取几个值的几行；tied 时 beta_2 取同样的值。"""
     name = "beta_1 = beta_2" if tied else "beta_1"
-    return [Row(f"{label}，{name} = {b}", base | {"beta_1": b} | ({"beta_2": b} if tied else {}), seeds, steps)
-            for b in betas]
+    return [
+        Row(
+            f"{label}，{name} = {b}",
+            base | {"beta_1": b} | ({"beta_2": b} if tied else {}),
+            seeds,
+            steps,
+        )
+        for b in betas
+    ]
 
 
 TABLES = {
     "主表": [
         Row("原指南的配置", {}, 4, 2e6),
-        Row("ent_coef 0.04，lr 2e-3，4 遍全体样本，观测缩放，relu",
-            dict(ent_coef=0.04, lr=2e-3, obs_scaling="bounds") | ALL_SAMPLES, 5, 1e6),
-        Row("tanh，ent_coef 0.05，lr 1e-3 不退火，4 遍全体样本，梯度裁剪 0.5",
-            SOLVING | ALL_SAMPLES | dict(lr=1e-3, anneal_lr=False, max_grad_norm=0.5), 5, 1e6),
-        Row("同上，但 relu",
-            ALL_SAMPLES | dict(ent_coef=0.05, lr=1e-3, anneal_lr=False, max_grad_norm=0.5), 5, 1e6),
+        Row(
+            "ent_coef 0.04，lr 2e-3，4 遍全体样本，观测缩放，relu",
+            dict(ent_coef=0.04, lr=2e-3, obs_scaling="bounds") | ALL_SAMPLES,
+            5,
+            1e6,
+        ),
+        Row(
+            "tanh，ent_coef 0.05，lr 1e-3 不退火，4 遍全体样本，梯度裁剪 0.5",
+            SOLVING | ALL_SAMPLES | dict(lr=1e-3, anneal_lr=False, max_grad_norm=0.5),
+            5,
+            1e6,
+        ),
+        Row(
+            "同上，但 relu",
+            ALL_SAMPLES | dict(ent_coef=0.05, lr=1e-3, anneal_lr=False, max_grad_norm=0.5),
+            5,
+            1e6,
+        ),
         Row("只改 ent_coef 0.01", dict(ent_coef=0.01), 5, 2e6),
         Row("只改 ent_coef 0.03", dict(ent_coef=0.03), 5, 2e6),
         Row("只改 ent_coef 0.05", dict(ent_coef=0.05), 5, 2e6),
         Row("只改 tanh", dict(activation="tanh"), 5, 2e6),
         Row("tanh 且 ent_coef 0.05", SOLVING, 5, 2e6),
-        Row("tanh 且 ent_coef 0.05，超时当作结束", SOLVING | dict(bootstrap_truncation=False), 5, 1e6),
+        Row(
+            "tanh 且 ent_coef 0.05，超时当作结束",
+            SOLVING | dict(bootstrap_truncation=False),
+            5,
+            1e6,
+        ),
         Row("原指南的奖励整形 0.01·Δx", dict(reward_shaping="position"), 4, 1e6),
-        Row("机械能势函数整形，观测缩放，lr 2e-3",
-            dict(reward_shaping="energy", obs_scaling="bounds", lr=2e-3), 10, 2e6),
-        Row("同上，但终止状态的势也照算",
-            dict(reward_shaping="energy_keep_terminal", obs_scaling="bounds", lr=2e-3), 10, 2e6),
+        Row(
+            "机械能势函数整形，观测缩放，lr 2e-3",
+            dict(reward_shaping="energy", obs_scaling="bounds", lr=2e-3),
+            10,
+            2e6,
+        ),
+        Row(
+            "同上，但终止状态的势也照算",
+            dict(reward_shaping="energy_keep_terminal", obs_scaling="bounds", lr=2e-3),
+            10,
+            2e6,
+        ),
         Row("CartPole-v1，原指南的配置", CARTPOLE, 4, 1e6),
     ],
     "Critic 的初值": [
-        Row(f"tanh 且 ent_coef 0.05，价值头偏置从 {bias} 开始", SOLVING | dict(critic_bias=bias), 5, 1e6)
+        Row(
+            f"tanh 且 ent_coef 0.05，价值头偏置从 {bias} 开始",
+            SOLVING | dict(critic_bias=bias),
+            5,
+            1e6,
+        )
         for bias in (0, -50, -100, -150, 50, 100, 200)
-    ] + [
-        Row(f"relu 且 ent_coef 0.05，价值头偏置从 {bias} 开始", dict(ent_coef=0.05, critic_bias=bias), 5, 1e6)
+    ]
+    + [
+        Row(
+            f"relu 且 ent_coef 0.05，价值头偏置从 {bias} 开始",
+            dict(ent_coef=0.05, critic_bias=bias),
+            5,
+            1e6,
+        )
         for bias in (100, 500)
     ],
     "beta_1": [
@@ -83,27 +128,41 @@ def measure(row: Row, scale: float = 1.0) -> dict[str, Any]:
     """训练一行，返回它的成绩。"""
     steps = max(int(row.steps * scale), 4096)
     start = time.perf_counter()
-    run = train(PPOConfig(**row.changes, total_timesteps=steps, num_seeds=row.seeds), progress=False)
+    run = train(
+        PPOConfig(**row.changes, total_timesteps=steps, num_seeds=row.seeds), progress=False
+    )
     returns = run.metrics["return"]  # (seed, update)
     last = returns.isel(update=slice(-max(1, returns.sizes["update"] // 10), None))
     scores = last.mean("update").values
     low, high = bootstrap_band(scores, np.mean, draws=10_000)
     return dict(
-        name=row.name, changes=row.changes, seeds=row.seeds, steps=steps, scores=scores.round(2).tolist(),
-        mean=float(scores.mean()), band=[float(low), float(high)], best_update=float(returns.max()),
-        goals=int(run.metrics["goals_reached"].sum()), seconds=round(time.perf_counter() - start, 1))
+        name=row.name,
+        changes=row.changes,
+        seeds=row.seeds,
+        steps=steps,
+        scores=scores.round(2).tolist(),
+        mean=float(scores.mean()),
+        band=[float(low), float(high)],
+        best_update=float(returns.max()),
+        goals=int(run.metrics["goals_reached"].sum()),
+        seconds=round(time.perf_counter() - start, 1),
+    )
 
 
 def format_result(result: dict[str, Any]) -> str:
     """一行成绩的 Markdown。"""
     scores = result["scores"]
-    return (f"| {result['name']} | {result['seeds']} × {result['steps'] / 1e6:g}M | {result['mean']:.1f} "
-            f"| [{result['band'][0]:.1f}, {result['band'][1]:.1f}] | {min(scores):.1f} … {max(scores):.1f} "
-            f"| {result['best_update']:.1f} | {result['goals']} | {result['seconds']:.0f} |")
+    return (
+        f"| {result['name']} | {result['seeds']} × {result['steps'] / 1e6:g}M | {result['mean']:.1f} "
+        f"| [{result['band'][0]:.1f}, {result['band'][1]:.1f}] | {min(scores):.1f} … {max(scores):.1f} "
+        f"| {result['best_update']:.1f} | {result['goals']} | {result['seconds']:.0f} |"
+    )
 
 
-HEADER = ("| 改动 | 种子 × 步数 | 平均 | 95% 置信带 | 最低 … 最高 | 最好的一次更新 | 到达目标 | 秒 |\n"
-          "|---|---|---|---|---|---|---|---|")
+HEADER = (
+    "| 改动 | 种子 × 步数 | 平均 | 95% 置信带 | 最低 … 最高 | 最好的一次更新 | 到达目标 | 秒 |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
 
 
 def main() -> None:

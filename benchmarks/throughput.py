@@ -123,11 +123,23 @@ def measure(name: str, num_seeds: int, steps: int, repeat: int, timeout: float) 
         MeasureError: 超时、退出码不为 0，或者输出读不懂。
     """
     system = SYSTEMS[name]
-    command = [prepare(system.env), str(PEERS_DIR / system.script),
-               f"--seeds={num_seeds}", f"--steps={steps}", f"--repeat={repeat}"]
+    command = [
+        prepare(system.env),
+        str(PEERS_DIR / system.script),
+        f"--seeds={num_seeds}",
+        f"--steps={steps}",
+        f"--repeat={repeat}",
+    ]
     try:
-        done = subprocess.run(command, cwd=ROOT, env=worker_environ(name), timeout=timeout,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=worker_environ(name),
+            timeout=timeout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     except subprocess.TimeoutExpired:
         raise MeasureError(f"超过 {timeout:g} 秒没有跑完") from None
     if done.returncode:
@@ -137,8 +149,11 @@ def measure(name: str, num_seeds: int, steps: int, repeat: int, timeout: float) 
 
 def worker_environ(name: str) -> dict[str, str]:
     """测量进程的环境变量：只用 CPU，不用编译缓存，关掉会卡死的调度器。"""
-    inherited = {k: v for k, v in os.environ.items()
-                 if k not in ("PYTHONPATH", "PYTHONHOME", "JAX_COMPILATION_CACHE_DIR")}
+    inherited = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("PYTHONPATH", "PYTHONHOME", "JAX_COMPILATION_CACHE_DIR")
+    }
     return inherited | {
         "PYTHONPATH": str(ROOT) if name == OURS else "",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {SCHEDULER_FLAG}".strip(),
@@ -184,9 +199,12 @@ def find_lengths(runs: list[tuple[str, int]], args) -> dict[tuple[str, int], int
             continue
         min_steps = args.min_steps if SYSTEMS[name].jitted else 0
         lengths[name, num_seeds] = steps_per_seed(
-            num_seeds, trial["steps_per_second"], args.min_seconds, min_steps)
-        say(f"试跑 {name}，{num_seeds} 个种子：{trial['steps_per_second']:,.0f} 步/秒，"
-            f"一遍取 {num_seeds} × {lengths[name, num_seeds]:,} 步")
+            num_seeds, trial["steps_per_second"], args.min_seconds, min_steps
+        )
+        say(
+            f"试跑 {name}，{num_seeds} 个种子：{trial['steps_per_second']:,.0f} 步/秒，"
+            f"一遍取 {num_seeds} × {lengths[name, num_seeds]:,} 步"
+        )
     return lengths
 
 
@@ -200,8 +218,10 @@ def compare(pairs: list[tuple[str, int]], args) -> list[dict]:
         每次测量一条记录：round、peer（属于哪一对）、system、num_seeds、steps，
         以及测量结果的各键；没量成的只有 ``error``。
     """
-    runs = sorted({(name, n) for peer, n in pairs for name in (OURS, peer)},
-                  key=lambda run: (run[1], list(SYSTEMS).index(run[0])))
+    runs = sorted(
+        {(name, n) for peer, n in pairs for name in (OURS, peer)},
+        key=lambda run: (run[1], list(SYSTEMS).index(run[0])),
+    )
     lengths = find_lengths(runs, args)
     records = []
     for round_ in range(args.rounds):
@@ -212,7 +232,9 @@ def compare(pairs: list[tuple[str, int]], args) -> list[dict]:
                     if (name, num_seeds) not in lengths:
                         raise MeasureError("试跑就没有成功")
                     record["steps"] = lengths[name, num_seeds]
-                    record |= measure(name, num_seeds, record["steps"], args.repeat, args.timeout)
+                    record |= measure(
+                        name, num_seeds, record["steps"], args.repeat, args.timeout
+                    )
                     outcome = f"{record['steps_per_second']:,.0f} 步/秒"
                 except MeasureError as error:
                     record["error"] = str(error)
@@ -227,11 +249,16 @@ def compare(pairs: list[tuple[str, int]], args) -> list[dict]:
 
 def ratios(records: list[dict], peer: str, num_seeds: int) -> list[float]:
     """(轮,) ppo_lib 的速度 / 对手的速度，只在同一轮的同一对里相除；有一方没量成的轮跳过。"""
-    speed = {(r["round"], r["system"]): r["steps_per_second"] for r in records
-             if r["peer"] == peer and r["num_seeds"] == num_seeds and "error" not in r}
-    return [speed[round_, OURS] / speed[round_, peer]
-            for round_, system in sorted(speed)
-            if system == peer and (round_, OURS) in speed]
+    speed = {
+        (r["round"], r["system"]): r["steps_per_second"]
+        for r in records
+        if r["peer"] == peer and r["num_seeds"] == num_seeds and "error" not in r
+    }
+    return [
+        speed[round_, OURS] / speed[round_, peer]
+        for round_, system in sorted(speed)
+        if system == peer and (round_, OURS) in speed
+    ]
 
 
 def summarise(records: list[dict], peers: tuple[str, ...]) -> list[dict]:
@@ -239,9 +266,14 @@ def summarise(records: list[dict], peers: tuple[str, ...]) -> list[dict]:
     rows = []
     for num_seeds in SEED_COUNTS:
         for name in (OURS, *peers):
-            done = [r for r in records
-                    if r["system"] == name and r["num_seeds"] == num_seeds and "error" not in r]
-            row = dict(system=name, num_seeds=num_seeds, supported=num_seeds in SYSTEMS[name].seeds)
+            done = [
+                r
+                for r in records
+                if r["system"] == name and r["num_seeds"] == num_seeds and "error" not in r
+            ]
+            row = dict(
+                system=name, num_seeds=num_seeds, supported=num_seeds in SYSTEMS[name].seeds
+            )
             for key in ("steps_per_second", "compile_seconds", "peak_mb"):
                 row[key] = statistics.median(r[key] for r in done) if done else None
             row["version"] = done[0]["versions"].get(SYSTEMS[name].package) if done else None
@@ -269,14 +301,24 @@ def render(rows: list[dict]) -> str:
             cells.append((label, str(row["num_seeds"]), missing, "-", "-", "-"))
             continue
         ratio = "%.2f [%.2f, %.2f]" % row["ratio"] if row["ratio"] else "-"
-        cells.append((label, str(row["num_seeds"]), f"{row['steps_per_second']:,.0f}", ratio,
-                      f"{row['compile_seconds']:.1f}", f"{row['peak_mb']:,.0f}"))
+        cells.append(
+            (
+                label,
+                str(row["num_seeds"]),
+                f"{row['steps_per_second']:,.0f}",
+                ratio,
+                f"{row['compile_seconds']:.1f}",
+                f"{row['peak_mb']:,.0f}",
+            )
+        )
     widths = [max(map(display_width, column)) for column in zip(*cells)]
     lines = []
     for line in cells:
         padding = [" " * (width - display_width(cell)) for cell, width in zip(line, widths)]
         first, *rest = line
-        lines.append("  ".join([first + padding[0], *(p + c for p, c in zip(padding[1:], rest))]))
+        lines.append(
+            "  ".join([first + padding[0], *(p + c for p, c in zip(padding[1:], rest))])
+        )
     lines.insert(1, "-" * display_width(lines[0]))
     return "\n".join(lines)
 
@@ -291,19 +333,29 @@ def machine_facts() -> dict:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines()
-                 if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0] if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return dict(cpu=model, cores=cores, load=round(os.getloadavg()[0], 2),
-                system=platform.system(), python=platform.python_version(),
-                date=datetime.date.today().isoformat())
+    return dict(
+        cpu=model,
+        cores=cores,
+        load=round(os.getloadavg()[0], 2),
+        system=platform.system(),
+        python=platform.python_version(),
+        date=datetime.date.today().isoformat(),
+    )
 
 
 def describe(machine: dict, records: list[dict]) -> str:
     """表上方的几行：机器、日期、负载、各家的版本。"""
     lines = [
-        "{cpu}，{cores} 核，开始时负载 {load}；{system}，Python {python}；{date}".format(**machine),
+        "{cpu}，{cores} 核，开始时负载 {load}；{system}，Python {python}；{date}".format(
+            **machine
+        ),
         "PPO，{env_name}，{num_envs} 个环境 × {num_steps} 步，{update_epochs} 遍 × {num_minibatches} 个小批次，"
         "策略和价值各一个 {hidden_sizes} 网络，只用 CPU".format(**WORKLOAD),
     ]
@@ -329,26 +381,43 @@ def parse_only(text: str) -> tuple[str, ...]:
         if name not in PEERS:
             near = difflib.get_close_matches(name, PEERS, n=1, cutoff=0.4)
             hint = f"最接近的是 {near[0]!r}；" if near else ""
-            raise argparse.ArgumentTypeError(f"没有名为 {name!r} 的对手；{hint}可以写：{', '.join(PEERS)}")
+            raise argparse.ArgumentTypeError(
+                f"没有名为 {name!r} 的对手；{hint}可以写：{', '.join(PEERS)}"
+            )
     return tuple(name for name in PEERS if name in wanted)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """命令行参数；``--quick`` 只改没有写明的那些。"""
     parser = argparse.ArgumentParser(
-        description="ppo_lib 与 rejax、sbx、Stable-Baselines3 的吞吐量，一张带比值的表。")
-    parser.add_argument("--quick", action="store_true", help="一轮，一遍，很短：只看能不能跑，数字不作数")
-    parser.add_argument("--only", type=parse_only, default=PEERS, metavar="NAMES",
-                        help=f"只比这些对手，逗号隔开（{', '.join(PEERS)}）")
+        description="ppo_lib 与 rejax、sbx、Stable-Baselines3 的吞吐量，一张带比值的表。"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="一轮，一遍，很短：只看能不能跑，数字不作数"
+    )
+    parser.add_argument(
+        "--only",
+        type=parse_only,
+        default=PEERS,
+        metavar="NAMES",
+        help=f"只比这些对手，逗号隔开（{', '.join(PEERS)}）",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="把全部测量写成 JSON")
     parser.add_argument("--rounds", type=int, help="几轮（默认 3）")
     parser.add_argument("--repeat", type=int, help="每次测量，热身之后计时几遍（默认 3）")
     parser.add_argument("--min-seconds", type=float, help="一遍至少几秒（默认 3）")
-    parser.add_argument("--min-steps", type=int, help="整个训练都编译的两家，一遍至少几步（默认 2,000,000）")
-    parser.add_argument("--timeout", type=float, default=600, help="一次测量最多几秒（默认 600）")
+    parser.add_argument(
+        "--min-steps", type=int, help="整个训练都编译的两家，一遍至少几步（默认 2,000,000）"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=600, help="一次测量最多几秒（默认 600）"
+    )
     args = parser.parse_args(argv)
-    defaults = (dict(rounds=1, repeat=1, min_seconds=0.5, min_steps=200_000) if args.quick
-                else dict(rounds=3, repeat=3, min_seconds=3.0, min_steps=2_000_000))
+    defaults = (
+        dict(rounds=1, repeat=1, min_seconds=0.5, min_steps=200_000)
+        if args.quick
+        else dict(rounds=3, repeat=3, min_seconds=3.0, min_steps=2_000_000)
+    )
     for key, value in defaults.items():
         if getattr(args, key) is None:
             setattr(args, key, value)
@@ -369,10 +438,19 @@ def main(argv: list[str] | None = None) -> int:
     rows = summarise(records, args.only)
     print(describe(machine, records), render(rows), NOTES, sep="\n\n")
     if args.out:
-        settings = {k: getattr(args, k) for k in ("rounds", "repeat", "min_seconds", "min_steps")}
-        report = dict(machine=machine, workload=WORKLOAD, settings=settings,
-                      summary=rows, measurements=records)
-        args.out.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        settings = {
+            k: getattr(args, k) for k in ("rounds", "repeat", "min_seconds", "min_steps")
+        }
+        report = dict(
+            machine=machine,
+            workload=WORKLOAD,
+            settings=settings,
+            summary=rows,
+            measurements=records,
+        )
+        args.out.write_text(
+            json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )
         say(f"写好了 {args.out}")
     return int(any("error" in r for r in records))
 

@@ -15,5 +15,12 @@ from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, load_config  # n
 from ppo_lib.experiment import Run, sweep, train  # noqa: E402
 
 __all__ = [
-    "ConfigError", "Hyperparams", "PPOConfig", "Run", "__version__", "load_config", "sweep", "train",
+    "ConfigError",
+    "Hyperparams",
+    "PPOConfig",
+    "Run",
+    "__version__",
+    "load_config",
+    "sweep",
+    "train",
 ]

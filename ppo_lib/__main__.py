@@ -17,7 +17,16 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from ppo_lib.config import CONFIG_FILE, FIELDS, ConfigError, PPOConfig, allowed, check_keys, parse_overrides, to_yaml
+from ppo_lib.config import (
+    CONFIG_FILE,
+    FIELDS,
+    ConfigError,
+    PPOConfig,
+    allowed,
+    check_keys,
+    parse_overrides,
+    to_yaml,
+)
 from ppo_lib.experiment import Run, train
 
 USAGE = """用法：python -m ppo_lib [键=值 …]
@@ -50,7 +59,9 @@ def help_text() -> str:
             group = field.metadata["group"]
             lines.append(f"\n  [{group}]")
         default = OmegaConf.to_yaml(OmegaConf.create([_plain(field.default)]), resolve=False)
-        lines.append(f"  {name} = {default[2:].strip() if default.startswith('- ') else default}")
+        lines.append(
+            f"  {name} = {default[2:].strip() if default.startswith('- ') else default}"
+        )
         lines.append(f"      {field.metadata['help']}（{allowed(field)}）")
     return "\n".join(lines)
 
@@ -94,17 +105,22 @@ def report(run: Run, folder: Path) -> str:
     """训练完打印的几行。"""
     last = run.metrics["return"].isel(update=slice(-max(1, run.config.num_updates // 10), None))
     per_seed = last.mean("update").values
-    lines = [f"编译 {run.compile_seconds:.1f} 秒，训练 {run.run_seconds:.1f} 秒（{run.steps_per_second / 1e3:.0f} 千步/秒）"]
+    lines = [
+        f"编译 {run.compile_seconds:.1f} 秒，训练 {run.run_seconds:.1f} 秒（{run.steps_per_second / 1e3:.0f} 千步/秒）"
+    ]
     if np.isfinite(per_seed).any():
         lines.append(
             f"最后十分之一更新的回报，{len(per_seed)} 个种子：平均 {np.nanmean(per_seed):.1f}，"
-            f"最低 {np.nanmin(per_seed):.1f}，最高 {np.nanmax(per_seed):.1f}")
+            f"最低 {np.nanmin(per_seed):.1f}，最高 {np.nanmax(per_seed):.1f}"
+        )
     else:
         lines.append("最后十分之一的更新里没有回合结束，没有回报可报")
     return "\n".join([*lines, f"结果在 {folder}"])
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_FILE.parent), config_name=CONFIG_FILE.stem)
+@hydra.main(
+    version_base="1.3", config_path=str(CONFIG_FILE.parent), config_name=CONFIG_FILE.stem
+)
 def run_one(cfg: DictConfig) -> None:
     """Hydra 的一个任务：训练一次。"""
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -45,5 +45,7 @@ def calculate_gae(reward, value, next_value, terminated, truncated, gamma, gae_l
         advantage_t = delta_t + gamma * gae_lambda * carry_on_t * next_advantage
         return advantage_t, advantage_t
 
-    _, advantage = jax.lax.scan(backwards, jnp.zeros_like(delta[0]), (delta, carry_on), reverse=True)
+    _, advantage = jax.lax.scan(
+        backwards, jnp.zeros_like(delta[0]), (delta, carry_on), reverse=True
+    )
     return advantage, advantage + value

@@ -26,7 +26,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 CONTINUOUS_ENVS = {
-    "Pendulum-v1", "MountainCarContinuous-v0", "PointRobot-misc", "Reacher-misc", "Swimmer-misc"}
+    "Pendulum-v1",
+    "MountainCarContinuous-v0",
+    "PointRobot-misc",
+    "Reacher-misc",
+    "Swimmer-misc",
+}
 """gymnax 里动作连续的环境；这里的策略是离散的。"""
 
 CONFIG_FILE = Path(__file__).with_name("config_ppo.yaml")
@@ -39,14 +44,33 @@ class ConfigError(ValueError):
 # ---------------------------------------------------------------- 字段的规格
 
 
-def _key(default, help, *, group, low=None, high=None, open_low=False, open_high=False,
-         choices=None, traced=False, run_level=False):
+def _key(
+    default,
+    help,
+    *,
+    group,
+    low=None,
+    high=None,
+    open_low=False,
+    open_high=False,
+    choices=None,
+    traced=False,
+    run_level=False,
+):
     """一个配置字段：默认值、说明、取值范围，和它属于静态、动态还是“只管运行”。"""
     return dataclasses.field(
         default=default,
-        metadata=dict(help=help, group=group, low=low, high=high, open_low=open_low,
-                      open_high=open_high, choices=choices, traced=traced,
-                      run_level=run_level),
+        metadata=dict(
+            help=help,
+            group=group,
+            low=low,
+            high=high,
+            open_low=open_low,
+            open_high=open_high,
+            choices=choices,
+            traced=traced,
+            run_level=run_level,
+        ),
     )
 
 
@@ -65,7 +89,14 @@ def _coef(default, help, *, group):
     return _key(default, help, group=group, low=0, traced=True)
 
 
-TRAIN, ADAM, PPO, NET, ENV, LOG = "训练", "优化器", "PPO 算法", "网络", "环境和种子", "运行记录（随结果存下；W&B 还没有接上）"
+TRAIN, ADAM, PPO, NET, ENV, LOG = (
+    "训练",
+    "优化器",
+    "PPO 算法",
+    "网络",
+    "环境和种子",
+    "运行记录（随结果存下；W&B 还没有接上）",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +111,12 @@ class PPOConfig:
     """
 
     total_timesteps: int = _key(
-        2_000_000, "每个种子与环境交互的总步数；不足一次更新的零头不会跑", group=TRAIN, low=1, run_level=True)
+        2_000_000,
+        "每个种子与环境交互的总步数；不足一次更新的零头不会跑",
+        group=TRAIN,
+        low=1,
+        run_level=True,
+    )
     num_envs: int = _key(16, "并行环境的个数", group=TRAIN, low=1)
     num_steps: int = _key(128, "每次更新前，每个环境走多少步", group=TRAIN, low=1)
 
@@ -90,11 +126,14 @@ class PPOConfig:
     beta_1: float = _prob(0.9, "一阶矩的衰减率；sgd 用它作动量，rmsprop 不用它", group=ADAM)
     beta_2: float = _prob(0.999, "二阶矩的衰减率；rmsprop 也用它，sgd 不用它", group=ADAM)
     adam_eps: float = _key(
-        1e-8, "Adam 和 RMSprop 分母里的小量", group=ADAM, low=0, open_low=True, traced=True)
+        1e-8, "Adam 和 RMSprop 分母里的小量", group=ADAM, low=0, open_low=True, traced=True
+    )
     max_grad_norm: float = _key(
-        1.0, "梯度的全局范数上限，超过就整体缩小", group=ADAM, low=0, open_low=True, traced=True)
+        1.0, "梯度的全局范数上限，超过就整体缩小", group=ADAM, low=0, open_low=True, traced=True
+    )
     running_grad_decay: float = _prob(
-        0.0, "滑动梯度的衰减率；0 表示只记上一个梯度（原指南的做法）", group=ADAM)
+        0.0, "滑动梯度的衰减率；0 表示只记上一个梯度（原指南的做法）", group=ADAM
+    )
 
     update_epochs: int = _key(2, "同一批数据用几遍", group=PPO, low=1)
     num_minibatches: int = _key(4, "每一遍切成几个小批次", group=PPO, low=1)
@@ -102,15 +141,23 @@ class PPOConfig:
         "envs_once",
         "小批次怎么抽：envs_once 每次更新只打乱一次环境（原指南），envs 每一遍重新打乱环境，"
         "samples 每一遍打乱全部 num_steps × num_envs 个样本",
-        group=PPO, choices=("envs_once", "envs", "samples"))
+        group=PPO,
+        choices=("envs_once", "envs", "samples"),
+    )
     gamma: float = _unit(0.99, "折扣因子", group=PPO)
     gae_lambda: float = _unit(0.95, "GAE 的 λ", group=PPO)
     bootstrap_truncation: bool = _key(
-        True, "超时截断时是否用 V(s') 接上；false 把超时当成真的结束（只为教学保留）", group=PPO)
+        True, "超时截断时是否用 V(s') 接上；false 把超时当成真的结束（只为教学保留）", group=PPO
+    )
     advantage_norm: str = _key(
-        "minibatch", "优势在哪个范围内标准化：每个小批次、整批、不做",
-        group=PPO, choices=("minibatch", "batch", "none"))
-    clip_eps: float = _key(0.2, "概率比的裁剪宽度 ε", group=PPO, low=0, open_low=True, traced=True)
+        "minibatch",
+        "优势在哪个范围内标准化：每个小批次、整批、不做",
+        group=PPO,
+        choices=("minibatch", "batch", "none"),
+    )
+    clip_eps: float = _key(
+        0.2, "概率比的裁剪宽度 ε", group=PPO, low=0, open_low=True, traced=True
+    )
     clip_value: bool = _key(False, "价值损失是否也裁剪（宽度同 clip_eps）", group=PPO)
     ent_coef: float = _coef(0.003, "熵奖励的系数 c₂", group=PPO)
     vf_coef: float = _coef(0.5, "价值损失的系数 c₁", group=PPO)
@@ -119,25 +166,38 @@ class PPOConfig:
     hidden_sizes: tuple = _key((64, 64), "每个隐藏层的宽度", group=NET, low=1)
     shared_trunk: bool = _key(False, "策略和价值是否共用隐藏层", group=NET)
     critic_bias: float = _key(
-        0.0, "价值头偏置的初值：训练开始时 Critic 的“乐观”程度", group=NET, traced=True)
+        0.0, "价值头偏置的初值：训练开始时 Critic 的“乐观”程度", group=NET, traced=True
+    )
 
     env_name: str = _key("MountainCar-v0", "gymnax 里离散动作的环境名", group=ENV)
     obs_scaling: str = _key(
-        "none", "观测缩放：none 原样，bounds 把有界的分量按上下界映射到 [-1, 1]",
-        group=ENV, choices=("none", "bounds"))
+        "none",
+        "观测缩放：none 原样，bounds 把有界的分量按上下界映射到 [-1, 1]",
+        group=ENV,
+        choices=("none", "bounds"),
+    )
     reward_shaping: str = _key(
         "none",
         "MountainCar 的奖励整形：none 不整形，position 按位置变化（原指南），energy 按机械能势函数，"
         "energy_keep_terminal 同 energy 但终止状态的势也照算（不安全，供对照）",
-        group=ENV, choices=("none", "position", "energy", "energy_keep_terminal"))
-    shaping_scale: float = _coef(1.0, "奖励整形的倍数；取 1 时 position 为 0.01·Δx，energy 的势函数量程为 100", group=ENV)
+        group=ENV,
+        choices=("none", "position", "energy", "energy_keep_terminal"),
+    )
+    shaping_scale: float = _coef(
+        1.0, "奖励整形的倍数；取 1 时 position 为 0.01·Δx，energy 的势函数量程为 100", group=ENV
+    )
     seed: int = _key(0, "第一个随机种子", group=ENV, low=0, high=2**31 - 1, run_level=True)
     num_seeds: int = _key(10, "种子个数：seed, seed+1, …", group=ENV, low=1, run_level=True)
 
     project: str = _key("optimize", "W&B 的项目名", group=LOG, run_level=True)
     job_type: str = _key("ppo", "W&B 的作业类型", group=LOG, run_level=True)
     wandb_mode: str = _key(
-        "offline", "W&B 的模式", group=LOG, choices=("offline", "online", "disabled"), run_level=True)
+        "offline",
+        "W&B 的模式",
+        group=LOG,
+        choices=("offline", "online", "disabled"),
+        run_level=True,
+    )
 
     def __new__(cls, *args, **kwargs):
         if args:
@@ -172,8 +232,11 @@ class PPOConfig:
 
     def static(self) -> PPOConfig:
         """只留下决定编译结果的字段，其余换成固定值；相等的两份共用一个已编译的程序。"""
-        fixed = {f.name: f.default for f in FIELDS.values()
-                 if f.metadata["traced"] or f.metadata["run_level"]}
+        fixed = {
+            f.name: f.default
+            for f in FIELDS.values()
+            if f.metadata["traced"] or f.metadata["run_level"]
+        }
         return dataclasses.replace(self, **fixed | {"total_timesteps": self.batch_size})
 
     def hyperparams(self) -> Hyperparams:
@@ -217,7 +280,9 @@ def check_keys(keys: Iterable[str]) -> None:
     """有不认识的键就报错，并给出最接近的键。"""
     for key in keys:
         if key not in FIELDS:
-            raise ConfigError(f"没有名为 {key!r} 的键。{_nearest(key, FIELDS)}全部的键：{', '.join(FIELDS)}。")
+            raise ConfigError(
+                f"没有名为 {key!r} 的键。{_nearest(key, FIELDS)}全部的键：{', '.join(FIELDS)}。"
+            )
 
 
 OTHER_NAMES = {"learning_rate": "lr", "clip_range": "clip_eps", "discount": "gamma"}
@@ -236,7 +301,13 @@ def allowed(field: dataclasses.Field) -> str:
     spec, kind = field.metadata, field.type
     if spec["choices"]:
         return " | ".join(spec["choices"])
-    noun = {"int": "整数", "float": "实数", "bool": "true 或 false", "str": "字符串", "tuple": "整数列表"}[kind]
+    noun = {
+        "int": "整数",
+        "float": "实数",
+        "bool": "true 或 false",
+        "str": "字符串",
+        "tuple": "整数列表",
+    }[kind]
     if spec["low"] is None:
         return noun
     left = ("(" if spec["open_low"] else "[") + f"{spec['low']:g}"
@@ -262,7 +333,9 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
         if isinstance(number, float):
             rounded = _as_float32(number)
             if math.isinf(rounded) or not _in_range(rounded, spec):
-                raise _bad_value(field, value, f"程序里用 float32，这个数在那里是 {rounded:g}。")
+                raise _bad_value(
+                    field, value, f"程序里用 float32，这个数在那里是 {rounded:g}。"
+                )
     return converted
 
 
@@ -315,36 +388,52 @@ def _to_int_tuple(value) -> tuple[int, ...]:
     return tuple(_to_int(v) for v in value)
 
 
-_CONVERTERS = {"float": _to_float, "int": _to_int, "bool": _to_bool, "str": _to_str,
-               "tuple": _to_int_tuple}
+_CONVERTERS = {
+    "float": _to_float,
+    "int": _to_int,
+    "bool": _to_bool,
+    "str": _to_str,
+    "tuple": _to_int_tuple,
+}
 
 
 def _check_together(cfg: PPOConfig) -> None:
     """几个键之间的约束。"""
     discrete = [name for name in gymnax.registered_envs if name not in CONTINUOUS_ENVS]
     if cfg.env_name not in discrete:
-        reason = "它的动作是连续的" if cfg.env_name in CONTINUOUS_ENVS else "gymnax 里没有这个环境"
-        raise ConfigError(f"env_name = {cfg.env_name!r} 不合法：{reason}。{_nearest(cfg.env_name, discrete)}"
-                          f"允许的取值：{', '.join(discrete)}。")
+        reason = (
+            "它的动作是连续的" if cfg.env_name in CONTINUOUS_ENVS else "gymnax 里没有这个环境"
+        )
+        raise ConfigError(
+            f"env_name = {cfg.env_name!r} 不合法：{reason}。{_nearest(cfg.env_name, discrete)}"
+            f"允许的取值：{', '.join(discrete)}。"
+        )
     if cfg.total_timesteps < cfg.batch_size:
         raise ConfigError(
             f"total_timesteps = {cfg.total_timesteps} 不够一次更新；允许的取值：至少 "
-            f"num_steps × num_envs = {cfg.num_steps} × {cfg.num_envs} = {cfg.batch_size}。")
+            f"num_steps × num_envs = {cfg.num_steps} × {cfg.num_envs} = {cfg.batch_size}。"
+        )
     last_seed = cfg.seed + cfg.num_seeds - 1
     if last_seed > FIELDS["seed"].metadata["high"]:
         raise ConfigError(
             f"seed = {cfg.seed}、num_seeds = {cfg.num_seeds} 不合法：最后一个种子 {last_seed} 超出了允许的取值："
-            f"{allowed(FIELDS['seed'])}。")
-    unit, name = ((cfg.batch_size, "num_steps × num_envs") if cfg.shuffle == "samples"
-                  else (cfg.num_envs, "num_envs"))
+            f"{allowed(FIELDS['seed'])}。"
+        )
+    unit, name = (
+        (cfg.batch_size, "num_steps × num_envs")
+        if cfg.shuffle == "samples"
+        else (cfg.num_envs, "num_envs")
+    )
     if unit % cfg.num_minibatches:
         raise ConfigError(
             f"num_minibatches = {cfg.num_minibatches} 不合法；shuffle = {cfg.shuffle!r} 时它必须整除 "
-            f"{name} = {unit}，否则每个小批次的大小不一样。")
+            f"{name} = {unit}，否则每个小批次的大小不一样。"
+        )
     if cfg.reward_shaping != "none" and cfg.env_name != "MountainCar-v0":
         raise ConfigError(
             f"reward_shaping = {cfg.reward_shaping!r} 只对 MountainCar-v0 有定义；"
-            f"env_name = {cfg.env_name!r} 时允许的取值：none。")
+            f"env_name = {cfg.env_name!r} 时允许的取值：none。"
+        )
 
 
 # ---------------------------------------------------------------- 读写

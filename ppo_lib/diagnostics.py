@@ -47,7 +47,11 @@ def approx_kl(log_prob, old_log_prob):
 def explained_variance(value, target):
     """Critic 解释了目标的多少方差：1 - Var(目标 - V) / Var(目标)；1 最好，0 等于只猜平均值。"""
     variance = jnp.var(target)
-    return jnp.where(variance > 0, 1.0 - jnp.var(target - value) / jnp.where(variance > 0, variance, 1.0), jnp.nan)
+    return jnp.where(
+        variance > 0,
+        1.0 - jnp.var(target - value) / jnp.where(variance > 0, variance, 1.0),
+        jnp.nan,
+    )
 
 
 def masked_mean(x, mask):

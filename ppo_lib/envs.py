@@ -56,7 +56,9 @@ def make_env(cfg: PPOConfig) -> Environment:
     try:
         env, params = gymnax.make(cfg.env_name)
     except OSError as error:
-        raise ConfigError(f"env_name = {cfg.env_name!r} 第一次使用时要下载数据，没有成功：{error}。") from None
+        raise ConfigError(
+            f"env_name = {cfg.env_name!r} 第一次使用时要下载数据，没有成功：{error}。"
+        ) from None
     if not isinstance(env.action_space(params), spaces.Discrete):
         raise ConfigError(f"env_name = {cfg.env_name!r} 的动作是连续的，这里只支持离散动作。")
     observe = make_observe(env.observation_space(params), cfg.obs_scaling)
@@ -89,8 +91,10 @@ def make_observe(space, scaling: str):
     leaves = jax.tree.leaves(space.spaces) if hasattr(space, "spaces") else [space]
     if scaling == "none" or not all(isinstance(leaf, spaces.Box) for leaf in leaves):
         return flatten
-    bound = [(jnp.broadcast_to(leaf.low, leaf.shape), jnp.broadcast_to(leaf.high, leaf.shape))
-             for leaf in leaves]
+    bound = [
+        (jnp.broadcast_to(leaf.low, leaf.shape), jnp.broadcast_to(leaf.high, leaf.shape))
+        for leaf in leaves
+    ]
     low = jnp.concatenate([jnp.ravel(low).astype(jnp.float32) for low, _ in bound])
     high = jnp.concatenate([jnp.ravel(high).astype(jnp.float32) for _, high in bound])
     bounded = (jnp.abs(low) < UNBOUNDED) & (jnp.abs(high) < UNBOUNDED) & (high > low)

@@ -29,11 +29,25 @@ import xarray as xr
 
 from ppo_lib._runtime import COMPILER_OPTIONS
 from ppo_lib._version import __version__
-from ppo_lib.config import FIELDS, TRACED, ConfigError, Hyperparams, PPOConfig, check_keys, to_yaml
+from ppo_lib.config import (
+    FIELDS,
+    TRACED,
+    ConfigError,
+    Hyperparams,
+    PPOConfig,
+    check_keys,
+    to_yaml,
+)
 from ppo_lib.progress import Progress
 from ppo_lib.training import CHUNK, make_train
 
-UNITS = {"episode_length": "步", "episodes_ended": "回合", "goals_reached": "次", "entropy": "nat", "approx_kl": "nat"}
+UNITS = {
+    "episode_length": "步",
+    "episodes_ended": "回合",
+    "goals_reached": "次",
+    "entropy": "nat",
+    "approx_kl": "nat",
+}
 
 
 @dataclasses.dataclass
@@ -77,7 +91,9 @@ def train(
         ConfigError: 配置不合法，在编译之前抛出。
     """
     lengths = chunk_lengths(cfg.num_updates, chunk_updates)
-    members = Members(cfg, np.asarray(cfg.seeds), stack([cfg.hyperparams()] * cfg.num_seeds), parallel)
+    members = Members(
+        cfg, np.asarray(cfg.seeds), stack([cfg.hyperparams()] * cfg.num_seeds), parallel
+    )
 
     def to_dataset(metrics: dict[str, np.ndarray]) -> xr.Dataset:
         return as_dataset(cfg, metrics, {"seed": np.asarray(cfg.seeds)}, (cfg.num_seeds,))
@@ -85,7 +101,8 @@ def train(
     on_metrics = None if on_chunk is None else lambda metrics: on_chunk(to_dataset(metrics))
     metrics = members.run(lengths, progress, on_metrics)
     dataset = to_dataset(metrics).assign_attrs(
-        compile_seconds=members.compile_seconds, run_seconds=members.run_seconds)
+        compile_seconds=members.compile_seconds, run_seconds=members.run_seconds
+    )
     return Run(cfg, dataset, members.params(), members.compile_seconds, members.run_seconds)
 
 
@@ -118,8 +135,13 @@ def sweep(
         name = static[0]
         inner = {k: v for k, v in axes.items() if k != name}
         parts = [
-            sweep(dataclasses.replace(cfg, **{name: value}), progress=progress,
-                  chunk_updates=chunk_updates, parallel=parallel, **inner)
+            sweep(
+                dataclasses.replace(cfg, **{name: value}),
+                progress=progress,
+                chunk_updates=chunk_updates,
+                parallel=parallel,
+                **inner,
+            )
             for value in axes[name]
         ]
         index = xr.DataArray(list(map(axis_label, axes[name])), dims=name, name=name)
@@ -131,10 +153,13 @@ def sweep(
     hyper = stack([c.hyperparams() for c in configs for _ in cfg.seeds])
     members = Members(cfg, np.tile(cfg.seeds, len(configs)), hyper, parallel)
     metrics = members.run(lengths, progress)
-    coords = {name: np.asarray(values) for name, values in axes.items()} | {"seed": np.asarray(cfg.seeds)}
+    coords = {name: np.asarray(values) for name, values in axes.items()} | {
+        "seed": np.asarray(cfg.seeds)
+    }
     shape = (*map(len, axes.values()), cfg.num_seeds)
     return as_dataset(cfg, metrics, coords, shape).assign_attrs(
-        compile_seconds=members.compile_seconds, run_seconds=members.run_seconds)
+        compile_seconds=members.compile_seconds, run_seconds=members.run_seconds
+    )
 
 
 def check_axes(cfg: PPOConfig, axes: dict[str, Sequence]) -> dict[str, list]:
@@ -143,9 +168,17 @@ def check_axes(cfg: PPOConfig, axes: dict[str, Sequence]) -> dict[str, list]:
     plain = {}
     for name, values in axes.items():
         if FIELDS[name].metadata["run_level"]:
-            raise ConfigError(f"{name} 不能作网格的轴；要改变种子，请在配置里写 seed 和 num_seeds。")
-        if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)) or len(values) == 0:
-            raise ConfigError(f"{name} = {values!r} 不合法；网格的轴应当是非空的列表，例如 {name}=[…]。")
+            raise ConfigError(
+                f"{name} 不能作网格的轴；要改变种子，请在配置里写 seed 和 num_seeds。"
+            )
+        if (
+            isinstance(values, str)
+            or not isinstance(values, (Sequence, np.ndarray))
+            or len(values) == 0
+        ):
+            raise ConfigError(
+                f"{name} = {values!r} 不合法；网格的轴应当是非空的列表，例如 {name}=[…]。"
+            )
         plain[name] = [v.item() if isinstance(v, np.generic) else v for v in values]
     configs = grid(cfg, plain)
     checked, stride = {}, len(configs)
@@ -157,7 +190,10 @@ def check_axes(cfg: PPOConfig, axes: dict[str, Sequence]) -> dict[str, list]:
 
 def grid(cfg: PPOConfig, axes: dict[str, Sequence]) -> list[PPOConfig]:
     """网格上每一点的配置，最后一个轴变得最快。"""
-    return [dataclasses.replace(cfg, **dict(zip(axes, point))) for point in itertools.product(*axes.values())]
+    return [
+        dataclasses.replace(cfg, **dict(zip(axes, point)))
+        for point in itertools.product(*axes.values())
+    ]
 
 
 def axis_label(value) -> Any:
@@ -210,7 +246,10 @@ class Members:
             waiting: deque[list[Future]] = deque()
             previous = [None] * len(self.states)
             for n in lengths:
-                previous = [pool.submit(self.advance, i, n, previous[i]) for i in range(len(self.states))]
+                previous = [
+                    pool.submit(self.advance, i, n, previous[i])
+                    for i in range(len(self.states))
+                ]
                 waiting.append(previous)
                 if len(waiting) > 1:
                     yield self.collect(waiting.popleft())
@@ -228,7 +267,9 @@ class Members:
         """等一块里所有的成员做完：记下状态，把指标沿成员拼起来。"""
         results = [future.result() for future in futures]
         self.states = [state for state, _ in results]
-        return {name: np.concatenate([rows[name] for _, rows in results]) for name in results[0][1]}
+        return {
+            name: np.concatenate([rows[name] for _, rows in results]) for name in results[0][1]
+        }
 
     def params(self) -> Any:
         """网络参数，每个叶子的第一维是成员。"""
@@ -239,7 +280,9 @@ class Members:
 def choose_parallel(parallel: str) -> str:
     """``auto`` 在 CPU 上是 threads，在加速器上是 vmap。"""
     if parallel not in ("auto", "threads", "vmap"):
-        raise ConfigError(f"parallel = {parallel!r} 不合法；允许的取值：auto | threads | vmap。")
+        raise ConfigError(
+            f"parallel = {parallel!r} 不合法；允许的取值：auto | threads | vmap。"
+        )
     if parallel != "auto":
         return parallel
     return "threads" if jax.default_backend() == "cpu" else "vmap"
@@ -247,7 +290,11 @@ def choose_parallel(parallel: str) -> str:
 
 def available_cores() -> int:
     """这个进程可以用的核数。"""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 def chunk_lengths(total: int, chunk: int | None) -> list[int]:
@@ -255,7 +302,9 @@ def chunk_lengths(total: int, chunk: int | None) -> list[int]:
     if chunk is None:
         chunk = max(1, min(CHUNK, total // 20))
     if not (isinstance(chunk, int) and 1 <= chunk <= CHUNK):
-        raise ConfigError(f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。")
+        raise ConfigError(
+            f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。"
+        )
     return [min(chunk, total - done) for done in range(0, total, chunk)]
 
 
@@ -279,14 +328,19 @@ def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
     fns = make_train(static_cfg)
     init, run_chunk, shape = fns.init, fns.run_chunk, ()
     if batch is not None:
-        init, run_chunk, shape = jax.vmap(init), jax.vmap(run_chunk, in_axes=(0, 0, None)), (batch,)
+        init, run_chunk, shape = (
+            jax.vmap(init),
+            jax.vmap(run_chunk, in_axes=(0, 0, None)),
+            (batch,),
+        )
     seed = jax.ShapeDtypeStruct(shape, jnp.int32)
     hyper = Hyperparams(*[jax.ShapeDtypeStruct(shape, jnp.float32)] * len(Hyperparams._fields))
     state = jax.eval_shape(init, seed, hyper)
     compile = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
     return Programs(
         compile(init).lower(seed, hyper).compile(),
-        compile(run_chunk).lower(state, hyper, jax.ShapeDtypeStruct((), jnp.int32)).compile())
+        compile(run_chunk).lower(state, hyper, jax.ShapeDtypeStruct((), jnp.int32)).compile(),
+    )
 
 
 # ---------------------------------------------------------------- 数组
@@ -307,7 +361,9 @@ def concatenate(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]}
 
 
-def as_dataset(cfg: PPOConfig, metrics: dict[str, np.ndarray], coords: dict, shape: tuple) -> xr.Dataset:
+def as_dataset(
+    cfg: PPOConfig, metrics: dict[str, np.ndarray], coords: dict, shape: tuple
+) -> xr.Dataset:
     """{指标名: (members, update)} → 带名字的数组，维是 coords 的键再加 update。"""
     dims = (*coords, "update")
     updates = next(iter(metrics.values())).shape[1]
@@ -315,7 +371,9 @@ def as_dataset(cfg: PPOConfig, metrics: dict[str, np.ndarray], coords: dict, sha
     update = np.arange(1, updates + 1)
     coords = coords | {"update": update, "timesteps": ("update", update * cfg.batch_size)}
     attrs = {
-        "config": to_yaml(cfg), "ppo_lib": __version__, "jax": jax.__version__,
+        "config": to_yaml(cfg),
+        "ppo_lib": __version__,
+        "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
     }
     dataset = xr.Dataset(data, coords, attrs)

@@ -67,7 +67,15 @@ def normalize(advantage):
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
-def ppo_loss(params, batch: Minibatch, hyper: Hyperparams, *, network, advantage_norm: str, clip_value: bool):
+def ppo_loss(
+    params,
+    batch: Minibatch,
+    hyper: Hyperparams,
+    *,
+    network,
+    advantage_norm: str,
+    clip_value: bool,
+):
     """总损失 -L_CLIP + c₁·L_VF - c₂·S，要被**最小化**。
 
     出处：Schulman et al. (2017)，式 (9)，整体取负号。
@@ -82,7 +90,9 @@ def ppo_loss(params, batch: Minibatch, hyper: Hyperparams, *, network, advantage
 
     actor_loss = -clipped_objective(ratio, advantage, hyper.clip_eps).mean()
     if clip_value:
-        critic_loss = clipped_value_loss(value, batch.value, batch.target, hyper.clip_eps).mean()
+        critic_loss = clipped_value_loss(
+            value, batch.value, batch.target, hyper.clip_eps
+        ).mean()
     else:
         critic_loss = value_loss(value, batch.target).mean()
     entropy = entropy_bonus(pi).mean()

@@ -19,11 +19,15 @@ def make_optimizer(kind: str, lr, hyper: Hyperparams) -> optax.GradientTransform
     在编译好的程序里调用，所以 lr、beta_1、beta_2 都可以是 JAX 的数组，改动不引起重新编译。
     """
     scale = {
-        "adam": lambda: optax.scale_by_adam(b1=hyper.beta_1, b2=hyper.beta_2, eps=hyper.adam_eps),
+        "adam": lambda: optax.scale_by_adam(
+            b1=hyper.beta_1, b2=hyper.beta_2, eps=hyper.adam_eps
+        ),
         "rmsprop": lambda: optax.scale_by_rms(decay=hyper.beta_2, eps=hyper.adam_eps),
         "sgd": lambda: optax.trace(decay=hyper.beta_1),
     }
-    return optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), scale[kind](), optax.scale(-lr))
+    return optax.chain(
+        optax.clip_by_global_norm(hyper.max_grad_norm), scale[kind](), optax.scale(-lr)
+    )
 
 
 def moments(opt_state) -> tuple:

@@ -7,7 +7,9 @@ from tqdm import tqdm
 
 from ppo_lib.config import PPOConfig
 
-FORMAT = "{percentage:3.0f}% {bar:10} {n_fmt}/{total_fmt} 步，{rate_fmt}，剩余 {remaining}{postfix}"
+FORMAT = (
+    "{percentage:3.0f}% {bar:10} {n_fmt}/{total_fmt} 步，{rate_fmt}，剩余 {remaining}{postfix}"
+)
 
 
 class NotebookLine:
@@ -46,11 +48,17 @@ class Progress:
         if enabled and cfg.dropped_timesteps:
             tqdm.write(
                 f"total_timesteps = {cfg.total_timesteps} 不是 {cfg.batch_size} 的整数倍："
-                f"做 {cfg.num_updates} 次更新，最后 {cfg.dropped_timesteps} 步不跑。")
+                f"做 {cfg.num_updates} 次更新，最后 {cfg.dropped_timesteps} 步不跑。"
+            )
         self.bar = tqdm(
-            total=cfg.num_updates * self.steps_per_update, disable=not enabled,
+            total=cfg.num_updates * self.steps_per_update,
+            disable=not enabled,
             file=NotebookLine() if enabled and in_notebook() else None,
-            unit=" 步", unit_scale=True, bar_format=FORMAT, ascii=False)
+            unit=" 步",
+            unit_scale=True,
+            bar_format=FORMAT,
+            ascii=False,
+        )
 
     def update(self, returns: np.ndarray) -> None:
         """做完了一块；returns (members, 这块的更新次数)，没有回合结束处是 NaN。"""

@@ -59,7 +59,14 @@ def where_ended(ended, fresh, current):
 
 
 def collect_rollout(
-    params, carry: EnvCarry, key, hyper: Hyperparams, *, network, env: Environment, num_steps: int
+    params,
+    carry: EnvCarry,
+    key,
+    hyper: Hyperparams,
+    *,
+    network,
+    env: Environment,
+    num_steps: int,
 ) -> tuple[EnvCarry, Transition, EpisodeEnds]:
     """采样 num_steps × num_envs 步。
 
@@ -80,20 +87,27 @@ def collect_rollout(
         noise_t, step_keys_t, fresh_start = inputs
         pi, _ = network.apply(params, carry.obs)
         action = jnp.argmax(pi.logits + noise_t, axis=-1)  # (num_envs,)
-        step = jax.vmap(env.step, in_axes=(0, 0, 0, None))(step_keys_t, carry.state, action, hyper)
+        step = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+            step_keys_t, carry.state, action, hyper
+        )
 
         ended = step.terminated | step.truncated
         episode_return = carry.episode_return + step.reward
         episode_length = carry.episode_length + 1
         obs, state = where_ended(ended, fresh_start, (step.obs, step.state))
         next_carry = EnvCarry(
-            obs, state, jnp.where(ended, 0.0, episode_return), jnp.where(ended, 0, episode_length))
+            obs,
+            state,
+            jnp.where(ended, 0.0, episode_return),
+            jnp.where(ended, 0, episode_length),
+        )
         ends = EpisodeEnds(ended, episode_return, episode_length)
         # 记下的是 carry.obs，动作是看着它选的；step.obs 是走完之后才看到的。
         return next_carry, (carry.obs, action, step._replace(state=None), ends)
 
     carry, (obs, action, step, ends) = jax.lax.scan(
-        one_step, carry, (noise, step_keys, fresh_starts))
+        one_step, carry, (noise, step_keys, fresh_starts)
+    )
 
     def evaluate(inputs):
         obs, action = inputs
@@ -103,8 +117,15 @@ def collect_rollout(
     log_prob, value = in_chunks(evaluate, (obs, action))
     next_value = values_after(step, carry.obs, value, lambda obs: network.apply(params, obs)[1])
     transition = Transition(
-        obs, action, log_prob, value, next_value,
-        step.shaped_reward, step.terminated, step.truncated)
+        obs,
+        action,
+        log_prob,
+        value,
+        next_value,
+        step.shaped_reward,
+        step.terminated,
+        step.truncated,
+    )
     return carry, transition, ends
 
 
@@ -118,4 +139,5 @@ def values_after(step: Step, last_obs, value, critic):
     return jax.lax.cond(
         step.truncated.any(),
         lambda: jnp.where(step.truncated, in_chunks(critic, step.obs), following),
-        lambda: following)
+        lambda: following,
+    )

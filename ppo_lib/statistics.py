@@ -17,7 +17,9 @@ def iqm(scores, axis: int = 0):
     return stats.trim_mean(scores, 0.25, axis=axis)
 
 
-def bootstrap_band(scores, statistic=iqm, level: float = 0.95, draws: int = 2000, seed: int = 0):
+def bootstrap_band(
+    scores, statistic=iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
+):
     """自助法（bootstrap）置信带：对种子有放回地重抽 draws 次，取统计量的两个分位数。
 
     Args:

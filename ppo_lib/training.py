@@ -53,7 +53,9 @@ CHUNK = 256
 
 def make_network(cfg: PPOConfig, env: Environment) -> ActorCriticDiscrete:
     """按配置造网络。"""
-    return ActorCriticDiscrete(env.num_actions, cfg.hidden_sizes, cfg.activation, cfg.shared_trunk)
+    return ActorCriticDiscrete(
+        env.num_actions, cfg.hidden_sizes, cfg.activation, cfg.shared_trunk
+    )
 
 
 def make_train(cfg: PPOConfig) -> Train:
@@ -82,7 +84,9 @@ def make_train(cfg: PPOConfig) -> Train:
     return Train(init, update, run_chunk)
 
 
-def init_state(seed, hyper: Hyperparams, *, cfg: PPOConfig, env: Environment, network) -> TrainState:
+def init_state(
+    seed, hyper: Hyperparams, *, cfg: PPOConfig, env: Environment, network
+) -> TrainState:
     """初始化分五步：钥匙、环境、网络参数、优化器、训练状态。"""
     network_key, env_key, key = jax.random.split(jax.random.key(seed), 3)
     carry = reset_envs(env_key, env, cfg.num_envs)
@@ -94,20 +98,39 @@ def init_state(seed, hyper: Hyperparams, *, cfg: PPOConfig, env: Environment, ne
     return TrainState(params, opt_state, running_grad, carry, key, jnp.zeros((), jnp.int32))
 
 
-def update_once(state: TrainState, hyper: Hyperparams, *, cfg: PPOConfig, env: Environment, network):
+def update_once(
+    state: TrainState, hyper: Hyperparams, *, cfg: PPOConfig, env: Environment, network
+):
     """一次更新：采样、算优势、学几遍，返回新状态和一行标量指标。"""
     rollout_key, shuffle_key = jax.random.split(jax.random.fold_in(state.key, state.update))
     carry, rollout, ends = collect_rollout(
-        state.params, state.env, rollout_key, hyper, network=network, env=env, num_steps=cfg.num_steps)
+        state.params,
+        state.env,
+        rollout_key,
+        hyper,
+        network=network,
+        env=env,
+        num_steps=cfg.num_steps,
+    )
 
     truncated = rollout.truncated
-    terminated = rollout.terminated if cfg.bootstrap_truncation else rollout.terminated | truncated
+    terminated = (
+        rollout.terminated if cfg.bootstrap_truncation else rollout.terminated | truncated
+    )
     advantage, target = calculate_gae(
-        rollout.reward, rollout.value, rollout.next_value, terminated, truncated,
-        hyper.gamma, hyper.gae_lambda)
+        rollout.reward,
+        rollout.value,
+        rollout.next_value,
+        terminated,
+        truncated,
+        hyper.gamma,
+        hyper.gae_lambda,
+    )
     if cfg.advantage_norm == "batch":
         advantage = normalize(advantage)
-    batch = Minibatch(rollout.obs, rollout.action, rollout.log_prob, rollout.value, advantage, target)
+    batch = Minibatch(
+        rollout.obs, rollout.action, rollout.log_prob, rollout.value, advantage, target
+    )
 
     lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
     optimizer = make_optimizer(cfg.optimizer, lr, hyper)
@@ -115,8 +138,13 @@ def update_once(state: TrainState, hyper: Hyperparams, *, cfg: PPOConfig, env: E
     def one_minibatch(learner, minibatch: Minibatch):
         params, opt_state, running_grad = learner
         grad, aux = jax.grad(ppo_loss, has_aux=True)(
-            params, minibatch, hyper,
-            network=network, advantage_norm=cfg.advantage_norm, clip_value=cfg.clip_value)
+            params,
+            minibatch,
+            hyper,
+            network=network,
+            advantage_norm=cfg.advantage_norm,
+            clip_value=cfg.clip_value,
+        )
         updates, opt_state = optimizer.update(grad, opt_state, params)
         params = jax.tree.map(jnp.add, params, updates)
         aux |= gradient_metrics(grad, running_grad, opt_state)
@@ -128,11 +156,16 @@ def update_once(state: TrainState, hyper: Hyperparams, *, cfg: PPOConfig, env: E
 
     orders = minibatch_orders(shuffle_key, cfg)
     learner = (state.params, state.opt_state, state.running_grad)
-    learner, aux = jax.lax.scan(one_epoch, learner, orders)  # aux: (update_epochs, num_minibatches)
+    learner, aux = jax.lax.scan(
+        one_epoch, learner, orders
+    )  # aux: (update_epochs, num_minibatches)
 
     metrics = {name: x.mean() for name, x in aux.items()}
     metrics |= episode_metrics(ends, rollout, env.name)
-    metrics |= {"explained_variance": explained_variance(rollout.value, target), "learning_rate": jnp.asarray(lr)}
+    metrics |= {
+        "explained_variance": explained_variance(rollout.value, target),
+        "learning_rate": jnp.asarray(lr),
+    }
     metrics = {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
     return TrainState(*learner, carry, state.key, state.update + 1), metrics
 

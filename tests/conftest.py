@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# 不限单个例子的时间：第一个例子要编译，机器忙时更慢。CI 里例子固定，失败可以重现。
+settings.register_profile("course", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("course")
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book/tools"))
@@ -47,7 +52,9 @@ def book_html():
         [sys.executable, build.__file__, "--quiet"], capture_output=True, text=True
     )
     if result.returncode != 0:
-        pytest.fail(f"做书失败：\n{result.stdout[-4000:]}\n{result.stderr[-8000:]}", pytrace=False)
+        pytest.fail(
+            f"做书失败：\n{result.stdout[-4000:]}\n{result.stderr[-8000:]}", pytrace=False
+        )
     return build.HTML
 
 

@@ -24,7 +24,10 @@ VALUE = column(2, 1, 3, 0, 2)
 
 def five_steps(last_value, terminated=(), truncated=()):
     """V(s_{t+1}) 就是下一步的 V，最后一步另给；返回 (优势, 目标) 两列数。"""
-    ends = [column(*[t in where for t in range(5)]).astype(bool) for where in (terminated, truncated)]
+    ends = [
+        column(*[t in where for t in range(5)]).astype(bool)
+        for where in (terminated, truncated)
+    ]
     next_value = jnp.concatenate([VALUE[1:], column(last_value)])
     advantage, target = calculate_gae(REWARD, VALUE, next_value, *ends, 0.5, 0.5)
     return advantage[:, 0].tolist(), target[:, 0].tolist()
@@ -99,7 +102,9 @@ compiled = jax.jit(calculate_gae)
 @given(data=experience(), gamma=unit, gae_lambda=unit)
 def test_agrees_with_the_definition_in_loops(data, gamma, gae_lambda):
     advantage, target = compiled(*data, gamma, gae_lambda)
-    np.testing.assert_allclose(advantage, gae_by_loops(*data, gamma, gae_lambda), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        advantage, gae_by_loops(*data, gamma, gae_lambda), rtol=1e-4, atol=1e-3
+    )
     np.testing.assert_array_equal(target, advantage + data[1])
 
 
@@ -109,7 +114,11 @@ def test_lambda_0_is_the_td_error(data, gamma):
     reward, value, next_value, terminated, _ = data
     advantage, _ = compiled(*data, gamma, 0.0)
     np.testing.assert_allclose(
-        advantage, reward + gamma * np.where(terminated, 0, next_value) - value, rtol=1e-5, atol=1e-4)
+        advantage,
+        reward + gamma * np.where(terminated, 0, next_value) - value,
+        rtol=1e-5,
+        atol=1e-4,
+    )
 
 
 @settings(deadline=None)
@@ -139,18 +148,22 @@ def test_lambda_1_is_the_monte_carlo_return_minus_the_value(data, gamma):
 
 
 @settings(deadline=None)
-@given(data=experience(), where=st.integers(0, 100), kind=st.sampled_from(["terminated", "truncated"]))
+@given(
+    data=experience(),
+    where=st.integers(0, 100),
+    kind=st.sampled_from(["terminated", "truncated"]),
+)
 def test_nothing_after_an_ending_reaches_back_before_it(data, where, kind):
     reward, value, next_value, terminated, truncated = data
     t = where % len(reward)
     terminated[t], truncated[t] = kind == "terminated", kind == "truncated"
     before, _ = compiled(*data, 0.99, 0.95)
-    reward[t + 1:] += 100
-    value[t + 1:] -= 50
-    next_value[t + 1:] *= -3
-    terminated[t + 1:] ^= True
+    reward[t + 1 :] += 100
+    value[t + 1 :] -= 50
+    next_value[t + 1 :] *= -3
+    terminated[t + 1 :] ^= True
     after, _ = compiled(*data, 0.99, 0.95)
-    np.testing.assert_array_equal(before[:t + 1], after[:t + 1])
+    np.testing.assert_array_equal(before[: t + 1], after[: t + 1])
 
 
 def test_next_value_counts_at_a_timeout_and_not_at_a_real_end():
@@ -168,8 +181,8 @@ def test_environments_do_not_mix():
     data = [*rng.normal(size=(3, 9, 4)).astype(np.float32), *(rng.random((2, 9, 4)) < 0.1)]
     together, _ = compiled(*data, 0.99, 0.95)
     for e in range(4):
-        alone, _ = compiled(*[x[:, e:e + 1] for x in data], 0.99, 0.95)
-        np.testing.assert_allclose(together[:, e:e + 1], alone, rtol=1e-6)
+        alone, _ = compiled(*[x[:, e : e + 1] for x in data], 0.99, 0.95)
+        np.testing.assert_allclose(together[:, e : e + 1], alone, rtol=1e-6)
 
 
 def test_a_perfect_critic_has_no_advantage():

@@ -3,11 +3,10 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-import yaml
-
 import ppo_book
+import pytest
 import serve
+import yaml
 
 ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
@@ -55,7 +54,10 @@ def test_github_url(remote, url):
 
 
 def test_server_moves_on_when_a_port_is_taken(tmp_path):
-    with serve.open_server(folder=tmp_path) as first, serve.open_server(folder=tmp_path) as second:
+    with (
+        serve.open_server(folder=tmp_path) as first,
+        serve.open_server(folder=tmp_path) as second,
+    ):
         assert first.server_port < second.server_port
         with pytest.raises(OSError):
             serve.open_server(port=first.server_port, folder=tmp_path)
@@ -163,5 +165,7 @@ def test_icons_need_no_script(book_html, open_page):
     """fontawesome.js 清空以后，图标仍由字体画出。"""
     assert (book_html / "_static/scripts/fontawesome.js").stat().st_size == 0
     page, _, _ = open_page("book/index.html")
-    content = "getComputedStyle(document.querySelector('.fa-magnifying-glass'), '::before').content"
+    content = (
+        "getComputedStyle(document.querySelector('.fa-magnifying-glass'), '::before').content"
+    )
     assert page.evaluate(content) not in ("none", "normal", '""')

@@ -30,21 +30,67 @@ from ppo_lib.config import (
 )
 
 GUIDE = dict(
-    total_timesteps=2_000_000, num_envs=16, num_steps=128, lr=4e-3, optimizer="adam", anneal_lr=True,
-    beta_1=0.9, beta_2=0.999, update_epochs=2, num_minibatches=4, gamma=0.99, gae_lambda=0.95,
-    clip_eps=0.2, ent_coef=0.003, vf_coef=0.5, max_grad_norm=1.0, activation="relu",
-    env_name="MountainCar-v0", seed=0, num_seeds=10, project="optimize", job_type="ppo",
+    total_timesteps=2_000_000,
+    num_envs=16,
+    num_steps=128,
+    lr=4e-3,
+    optimizer="adam",
+    anneal_lr=True,
+    beta_1=0.9,
+    beta_2=0.999,
+    update_epochs=2,
+    num_minibatches=4,
+    gamma=0.99,
+    gae_lambda=0.95,
+    clip_eps=0.2,
+    ent_coef=0.003,
+    vf_coef=0.5,
+    max_grad_norm=1.0,
+    activation="relu",
+    env_name="MountainCar-v0",
+    seed=0,
+    num_seeds=10,
+    project="optimize",
+    job_type="ppo",
 )
 """原指南的 config_ppo.yaml，一个键也不少。"""
 
 OTHER = dict(
-    total_timesteps=4_000_000, num_envs=32, num_steps=64, lr=1e-3, optimizer="sgd", anneal_lr=False,
-    beta_1=0.5, beta_2=0.9, adam_eps=1e-5, max_grad_norm=0.5, running_grad_decay=0.9, update_epochs=4,
-    num_minibatches=8, shuffle="samples", gamma=0.9, gae_lambda=0.8, bootstrap_truncation=False,
-    advantage_norm="none", clip_eps=0.1, clip_value=True, ent_coef=0.05, vf_coef=1.0, activation="tanh",
-    hidden_sizes=(32,), shared_trunk=True, critic_bias=-10.0, env_name="CartPole-v1",
-    obs_scaling="bounds", reward_shaping="energy", shaping_scale=2.0, seed=1, num_seeds=3, project="p",
-    job_type="j", wandb_mode="disabled",
+    total_timesteps=4_000_000,
+    num_envs=32,
+    num_steps=64,
+    lr=1e-3,
+    optimizer="sgd",
+    anneal_lr=False,
+    beta_1=0.5,
+    beta_2=0.9,
+    adam_eps=1e-5,
+    max_grad_norm=0.5,
+    running_grad_decay=0.9,
+    update_epochs=4,
+    num_minibatches=8,
+    shuffle="samples",
+    gamma=0.9,
+    gae_lambda=0.8,
+    bootstrap_truncation=False,
+    advantage_norm="none",
+    clip_eps=0.1,
+    clip_value=True,
+    ent_coef=0.05,
+    vf_coef=1.0,
+    activation="tanh",
+    hidden_sizes=(32,),
+    shared_trunk=True,
+    critic_bias=-10.0,
+    env_name="CartPole-v1",
+    obs_scaling="bounds",
+    reward_shaping="energy",
+    shaping_scale=2.0,
+    seed=1,
+    num_seeds=3,
+    project="p",
+    job_type="j",
+    wandb_mode="disabled",
 )
 """每个键的另一个合法的值。"""
 
@@ -112,8 +158,15 @@ def in_range(field):
     if field.type == "int":
         return st.integers(spec["low"], 1000 if spec["high"] is None else spec["high"] - 1000)
     return st.floats(
-        spec["low"], spec["high"], width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False,
-        exclude_min=spec["open_low"], exclude_max=spec["open_high"])
+        spec["low"],
+        spec["high"],
+        width=32,
+        allow_nan=False,
+        allow_infinity=False,
+        allow_subnormal=False,
+        exclude_min=spec["open_low"],
+        exclude_max=spec["open_high"],
+    )
 
 
 @st.composite
@@ -136,9 +189,39 @@ def test_to_yaml_then_load_config_is_the_identity(cfg, tmp_path_factory):
     assert load_config(path) == cfg
 
 
-@pytest.mark.parametrize("project", [
-    "true", "yes", "null", "~", "", "123", "1e-3", "0x10", "a: b", "# x", " a ", "- a", "[", "'", '"', "*x",
-    "!x", "%", "@", "a\nb", "${lr}", "${x", "\\${lr}", "\\\\${lr}", "a\\", "???", "实验 一", "a" * 200])
+@pytest.mark.parametrize(
+    "project",
+    [
+        "true",
+        "yes",
+        "null",
+        "~",
+        "",
+        "123",
+        "1e-3",
+        "0x10",
+        "a: b",
+        "# x",
+        " a ",
+        "- a",
+        "[",
+        "'",
+        '"',
+        "*x",
+        "!x",
+        "%",
+        "@",
+        "a\nb",
+        "${lr}",
+        "${x",
+        "\\${lr}",
+        "\\\\${lr}",
+        "a\\",
+        "???",
+        "实验 一",
+        "a" * 200,
+    ],
+)
 def test_any_text_survives_the_round_trip(project, tmp_path):
     """YAML 会把 true、123、空串读成别的类型，把 # 当注释，OmegaConf 会展开 ${…}。"""
     path = write(tmp_path, to_yaml(PPOConfig(project=project)))
@@ -163,13 +246,17 @@ def test_the_guides_own_yaml_is_read(tmp_path):
 
 def test_overrides_win_over_the_file_and_the_last_one_wins(tmp_path):
     path = write(tmp_path, "lr: 0.1\nbeta_1: 0.1\n")
-    cfg = load_config(path, ["lr=0.2", "lr=1e-3", "hidden_sizes=[32,16]", "anneal_lr=false", "project=a=b"])
+    cfg = load_config(
+        path, ["lr=0.2", "lr=1e-3", "hidden_sizes=[32,16]", "anneal_lr=false", "project=a=b"]
+    )
     assert (cfg.lr, cfg.beta_1, cfg.hidden_sizes, cfg.anneal_lr) == (1e-3, 0.1, (32, 16), False)
     assert cfg.project == "a=b"
 
 
 def test_parse_overrides_gives_the_types_of_yaml():
-    parsed = parse_overrides(["lr=1e-3", "num_seeds=3", "clip_value=true", "env_name=CartPole-v1"])
+    parsed = parse_overrides(
+        ["lr=1e-3", "num_seeds=3", "clip_value=true", "env_name=CartPole-v1"]
+    )
     assert parsed == dict(lr=1e-3, num_seeds=3, clip_value=True, env_name="CartPole-v1")
     assert type(parsed["num_seeds"]) is int
 
@@ -185,10 +272,20 @@ def test_config_survives_pickling_and_replace():
 # ---------------------------------------------------------------- 报错：键
 
 
-@pytest.mark.parametrize("typo, nearest", [
-    ("beta1", "beta_1"), ("Lr", "lr"), ("LR", "lr"), ("gama", "gamma"), ("num_env", "num_envs"),
-    ("n_steps", "num_steps"), ("ent_coeff", "ent_coef"), ("learning_rate", "lr"), ("clip_range", "clip_eps"),
-])
+@pytest.mark.parametrize(
+    "typo, nearest",
+    [
+        ("beta1", "beta_1"),
+        ("Lr", "lr"),
+        ("LR", "lr"),
+        ("gama", "gamma"),
+        ("num_env", "num_envs"),
+        ("n_steps", "num_steps"),
+        ("ent_coeff", "ent_coef"),
+        ("learning_rate", "lr"),
+        ("clip_range", "clip_eps"),
+    ],
+)
 def test_unknown_key_is_named_and_the_nearest_suggested(typo, nearest):
     text = error_of(**{typo: 1})
     assert f"没有名为 {typo!r} 的键" in text and f"最接近的是 {nearest!r}" in text
@@ -240,27 +337,45 @@ WRONG_VALUES = {
 }
 
 
-@pytest.mark.parametrize("key, value", [(k, v) for k, values in WRONG_VALUES.items() for v in values])
+@pytest.mark.parametrize(
+    "key, value", [(k, v) for k, values in WRONG_VALUES.items() for v in values]
+)
 def test_wrong_value_names_the_key_the_value_and_what_is_allowed(key, value):
     text = error_of(**{key: value})
     assert text.startswith(f"{key} = {value!r} 不合法；允许的取值：{allowed(FIELDS[key])}。")
 
 
-@pytest.mark.parametrize("key, value, stored", [
-    ("lr", 1, 1.0), ("total_timesteps", 1e6, 1_000_000), ("hidden_sizes", [32, 16], (32, 16)),
-    ("lr", np.float32(0.5), 0.5), ("num_seeds", np.int64(3), 3), ("beta_1", 0, 0.0), ("gamma", 1, 1.0),
-])
+@pytest.mark.parametrize(
+    "key, value, stored",
+    [
+        ("lr", 1, 1.0),
+        ("total_timesteps", 1e6, 1_000_000),
+        ("hidden_sizes", [32, 16], (32, 16)),
+        ("lr", np.float32(0.5), 0.5),
+        ("num_seeds", np.int64(3), 3),
+        ("beta_1", 0, 0.0),
+        ("gamma", 1, 1.0),
+    ],
+)
 def test_values_that_mean_the_same_are_converted(key, value, stored):
     converted = getattr(PPOConfig(**{key: value}), key)
     assert converted == stored and type(converted) is type(stored)
 
 
-@pytest.mark.parametrize("key, text", [
-    ("beta_1", "[0, 1) 内的实数"), ("lr", "(0, +∞) 内的实数"), ("gamma", "[0, 1] 内的实数"),
-    ("optimizer", "adam | rmsprop | sgd"), ("anneal_lr", "true 或 false"), ("project", "字符串"),
-    ("seed", "[0, 2147483647] 内的整数"), ("critic_bias", "实数"),
-    ("hidden_sizes", "[1, +∞) 内的整数列表"),
-])
+@pytest.mark.parametrize(
+    "key, text",
+    [
+        ("beta_1", "[0, 1) 内的实数"),
+        ("lr", "(0, +∞) 内的实数"),
+        ("gamma", "[0, 1] 内的实数"),
+        ("optimizer", "adam | rmsprop | sgd"),
+        ("anneal_lr", "true 或 false"),
+        ("project", "字符串"),
+        ("seed", "[0, 2147483647] 内的整数"),
+        ("critic_bias", "实数"),
+        ("hidden_sizes", "[1, +∞) 内的整数列表"),
+    ],
+)
 def test_allowed_reads_well(key, text):
     assert allowed(FIELDS[key]) == text
 
@@ -329,29 +444,35 @@ def test_continuous_envs_are_exactly_those_whose_actions_are_not_discrete(monkey
     monkeypatch.setattr(load_mnist, "load_mnist", lambda: ((images, labels), (images, labels)))
     made = {name: gymnax.make(name) for name in gymnax.registered_envs}
     continuous = {
-        name for name, (env, params) in made.items()
-        if not isinstance(env.action_space(params), spaces.Discrete)}
+        name
+        for name, (env, params) in made.items()
+        if not isinstance(env.action_space(params), spaces.Discrete)
+    }
     assert continuous == CONTINUOUS_ENVS
 
 
 # ---------------------------------------------------------------- 报错：文件和覆盖
 
 
-@pytest.mark.parametrize("content, clue", [
-    ("lr: [1", "读不出来"),
-    ("lr:\t1\n\tbeta_1: 2", "读不出来"),
-    ("lr: 1.0\nlr: 2.0", "duplicate key lr"),
-    ("lr: ${nope}", "nope"),
-    (b"project: \xff\xfe", "读不出来"),
-    (bytes(range(256)), "读不出来"),
-    ("- 1\n- 2\n", "键: 值"),
-    ("3", "读不出来"),
-    ("3: 4", "没有名为 3 的键"),
-    ("beta1: 0.5", "最接近的是 'beta_1'"),
-    ("lr: abc", "lr = 'abc' 不合法"),
-    ("lr: .nan", "lr = nan 不合法"),
-    ("lr:", "lr = None 不合法"),
-], ids=repr)
+@pytest.mark.parametrize(
+    "content, clue",
+    [
+        ("lr: [1", "读不出来"),
+        ("lr:\t1\n\tbeta_1: 2", "读不出来"),
+        ("lr: 1.0\nlr: 2.0", "duplicate key lr"),
+        ("lr: ${nope}", "nope"),
+        (b"project: \xff\xfe", "读不出来"),
+        (bytes(range(256)), "读不出来"),
+        ("- 1\n- 2\n", "键: 值"),
+        ("3", "读不出来"),
+        ("3: 4", "没有名为 3 的键"),
+        ("beta1: 0.5", "最接近的是 'beta_1'"),
+        ("lr: abc", "lr = 'abc' 不合法"),
+        ("lr: .nan", "lr = nan 不合法"),
+        ("lr:", "lr = None 不合法"),
+    ],
+    ids=repr,
+)
 def test_bad_files_give_a_chinese_error(content, clue, tmp_path):
     with pytest.raises(ConfigError) as info:
         load_config(write(tmp_path, content))
@@ -368,17 +489,20 @@ def test_a_directory_is_no_config_file(tmp_path):
         load_config(tmp_path)
 
 
-@pytest.mark.parametrize("override, clue", [
-    ("lr", "看不懂 'lr'"),
-    ("lr:1e-3", "看不懂"),
-    ("=3", "没有名为 '' 的键"),
-    ("beta1=0.5", "最接近的是 'beta_1'"),
-    ("lr.x=1", "没有名为 'lr.x' 的键"),
-    ("lr=", "lr = None 不合法"),
-    ("lr=[1", "'lr=[1' 的值读不出来"),
-    ("num_envs=1.5", "num_envs = 1.5 不合法"),
-    ("project=a: b", "project = {'a': 'b'} 不合法"),
-])
+@pytest.mark.parametrize(
+    "override, clue",
+    [
+        ("lr", "看不懂 'lr'"),
+        ("lr:1e-3", "看不懂"),
+        ("=3", "没有名为 '' 的键"),
+        ("beta1=0.5", "最接近的是 'beta_1'"),
+        ("lr.x=1", "没有名为 'lr.x' 的键"),
+        ("lr=", "lr = None 不合法"),
+        ("lr=[1", "'lr=[1' 的值读不出来"),
+        ("num_envs=1.5", "num_envs = 1.5 不合法"),
+        ("project=a: b", "project = {'a': 'b'} 不合法"),
+    ],
+)
 def test_bad_overrides_give_a_chinese_error(override, clue):
     with pytest.raises(ConfigError) as info:
         load_config(overrides=[override])
@@ -398,7 +522,9 @@ def test_two_million_steps_are_976_updates():
 @given(st.integers(1, 10**9), st.integers(1, 100), st.integers(1, 300))
 def test_updates_and_the_dropped_rest_add_up(total, num_envs, num_steps):
     total = max(total, num_envs * num_steps)
-    cfg = PPOConfig(total_timesteps=total, num_envs=num_envs, num_steps=num_steps, num_minibatches=1)
+    cfg = PPOConfig(
+        total_timesteps=total, num_envs=num_envs, num_steps=num_steps, num_minibatches=1
+    )
     assert cfg.num_updates * cfg.batch_size + cfg.dropped_timesteps == total
     assert 0 <= cfg.dropped_timesteps < cfg.batch_size and cfg.num_updates >= 1
 

@@ -67,7 +67,8 @@ def test_1_1_wrong(answer, hint):
 
 
 @pytest.mark.parametrize(
-    "answer", [{"num_envs", "activation", "hidden_sizes"}, ["hidden_sizes", "num_envs", "activation"]]
+    "answer",
+    [{"num_envs", "activation", "hidden_sizes"}, ["hidden_sizes", "num_envs", "activation"]],
 )
 def test_1_2_right(answer):
     assert check_recompiling_keys(answer).passed
@@ -94,7 +95,8 @@ def last(ds, n=2):
 
 
 @pytest.mark.parametrize(
-    "answer", [lambda ds: last(ds).mean("update"), lambda ds: np.nanmean(last(ds).values, axis=1)]
+    "answer",
+    [lambda ds: last(ds).mean("update"), lambda ds: np.nanmean(last(ds).values, axis=1)],
 )
 def test_1_3_right(answer):
     assert check_final_score(answer).passed
@@ -132,7 +134,9 @@ def test_every_chapter_has_its_times():
 def test_card_admits_what_was_not_measured(monkeypatch, tmp_path):
     timings = tmp_path / "timings.json"
     cpu = {"seconds": 31, "device": "2 个 CPU 核", "date": "2026-01-02"}
-    timings.write_text(json.dumps({"01": {"read_minutes": 20, "cpu": cpu, "gpu": None}}), encoding="utf-8")
+    timings.write_text(
+        json.dumps({"01": {"read_minutes": 20, "cpu": cpu, "gpu": None}}), encoding="utf-8"
+    )
     monkeypatch.setattr("ppo_lib.course.card.TIMINGS_FILE", timings)
     shown = chapter_card("01").data
     assert "20 分钟" in shown and "31 秒" in shown and "GPU 上尚未测量" in shown

@@ -35,11 +35,17 @@ def test_norm_and_dot_see_the_tree_as_one_long_vector():
     assert global_norm(ZERO) == 0.0
 
 
-@pytest.mark.parametrize("b, cosine", [
-    (A, 1.0), (times(0.01, A), 1.0), (times(-7.0, A), -1.0), (ZERO, 0.0),
-    ({"w": jnp.array([[0.0, 2.0], [5.0, 0.0]]), "b": jnp.zeros(1)}, 0.0),  # 正交
-    ({"w": jnp.array([[1.0, 0.0], [0.0, 0.0]]), "b": jnp.zeros(1)}, 0.6),
-])
+@pytest.mark.parametrize(
+    "b, cosine",
+    [
+        (A, 1.0),
+        (times(0.01, A), 1.0),
+        (times(-7.0, A), -1.0),
+        (ZERO, 0.0),
+        ({"w": jnp.array([[0.0, 2.0], [5.0, 0.0]]), "b": jnp.zeros(1)}, 0.0),  # 正交
+        ({"w": jnp.array([[1.0, 0.0], [0.0, 0.0]]), "b": jnp.zeros(1)}, 0.6),
+    ],
+)
 def test_cosine_of_known_angles(b, cosine):
     assert cosine_similarity(A, b) == pytest.approx(cosine, abs=1e-6)
     assert cosine_similarity(b, A) == pytest.approx(cosine, abs=1e-6)
@@ -55,7 +61,9 @@ def test_cosine_with_zero_is_zero_and_so_is_its_gradient_not_nan():
 def test_cosine_lies_between_minus_1_and_1(seed):
     a, b = np.random.default_rng(seed).normal(size=(2, 50)).astype(np.float32)
     cosine = float(cosine_similarity(a, b))
-    assert cosine == pytest.approx(np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-5)
+    assert cosine == pytest.approx(
+        np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-5
+    )
     assert abs(cosine) <= 1 + 1e-6
 
 
@@ -133,7 +141,9 @@ def test_explained_variance_of_a_perfect_a_useless_and_a_wrong_critic():
 
 def test_explained_variance_by_hand():
     """目标 0、2、4、6 的方差是 5；误差 ±1 的方差是 1。"""
-    assert explained_variance(jnp.array([1.0, 1.0, 5.0, 5.0]), jnp.array([0.0, 2.0, 4.0, 6.0])) == pytest.approx(0.8)
+    assert explained_variance(
+        jnp.array([1.0, 1.0, 5.0, 5.0]), jnp.array([0.0, 2.0, 4.0, 6.0])
+    ) == pytest.approx(0.8)
 
 
 def test_explained_variance_of_a_constant_target_is_nan():
@@ -141,7 +151,10 @@ def test_explained_variance_of_a_constant_target_is_nan():
 
 
 def test_masked_mean_averages_only_where_the_mask_is_true():
-    x, mask = jnp.array([[1.0, 10.0], [5.0, jnp.nan]]), jnp.array([[True, False], [True, False]])
+    x, mask = (
+        jnp.array([[1.0, 10.0], [5.0, jnp.nan]]),
+        jnp.array([[True, False], [True, False]]),
+    )
     assert masked_mean(x, mask) == 3.0  # 掩掉的位置即使是 NaN 也不碍事
     assert masked_mean(jnp.array([2, 3]), jnp.array([True, True])) == 2.5
 

@@ -33,7 +33,8 @@ def built(env_name="MountainCar-v0", **keys):
 
 def car(position, velocity, time=0):
     return mountain_car.EnvState(
-        position=jnp.float32(position), velocity=jnp.float32(velocity), time=jnp.int32(time))
+        position=jnp.float32(position), velocity=jnp.float32(velocity), time=jnp.int32(time)
+    )
 
 
 # ---------------------------------------------------------------- 与 Gymnasium 对照
@@ -67,14 +68,17 @@ def physical(env_name, state):
     return np.array([getattr(state, name) for name in names], np.float64)
 
 
-@pytest.mark.parametrize("env_name, policy, episodes, ending", [
-    ("CartPole-v1", at_random, 8, "terminated"),
-    ("CartPole-v1", balance, 1, "truncated"),
-    ("MountainCar-v0", at_random, 3, "truncated"),
-    ("MountainCar-v0", push_along, 3, "terminated"),
-    ("Acrobot-v1", at_random, 1, "truncated"),
-    ("Acrobot-v1", pump, 2, "terminated"),
-])
+@pytest.mark.parametrize(
+    "env_name, policy, episodes, ending",
+    [
+        ("CartPole-v1", at_random, 8, "terminated"),
+        ("CartPole-v1", balance, 1, "truncated"),
+        ("MountainCar-v0", at_random, 3, "truncated"),
+        ("MountainCar-v0", push_along, 3, "terminated"),
+        ("Acrobot-v1", at_random, 1, "truncated"),
+        ("Acrobot-v1", pump, 2, "terminated"),
+    ],
+)
 def test_steps_agree_with_gymnasium(env_name, policy, episodes, ending):
     """每一步都从同一个状态出发，做同一个动作；超时由 Gymnasium 的 TimeLimit 判断。"""
     env, step, reset = built(env_name)
@@ -104,7 +108,9 @@ def test_starting_states_have_gymnasiums_ranges():
         env, _, _ = built(env_name)
         _, state = jax.vmap(env.reset)(jax.random.split(KEY, 500))
         start = physical(env_name, state)
-        assert start.min() >= low and start.max() <= high and np.ptp(start) > 0.95 * (high - low)
+        assert (
+            start.min() >= low and start.max() <= high and np.ptp(start) > 0.95 * (high - low)
+        )
     _, state = jax.vmap(built()[0].reset)(jax.random.split(KEY, 500))
     assert -0.6 <= state.position.min() < -0.58 and -0.42 < state.position.max() <= -0.4
     assert not state.velocity.any()
@@ -126,7 +132,9 @@ def test_reaching_the_goal_on_the_last_allowed_step_is_terminated_not_truncated(
     assert ours.terminated and not ours.truncated
 
 
-@pytest.mark.parametrize("env_name, limit", [("CartPole-v1", 500), ("MountainCar-v0", 200), ("Acrobot-v1", 500)])
+@pytest.mark.parametrize(
+    "env_name, limit", [("CartPole-v1", 500), ("MountainCar-v0", 200), ("Acrobot-v1", 500)]
+)
 def test_time_runs_out_exactly_at_the_limit(env_name, limit):
     _, step, reset = built(env_name)
     _, state = reset(KEY)
@@ -157,7 +165,9 @@ def test_continuous_actions_are_refused_even_if_the_config_lets_them_through(mon
 
 
 def test_bounds_scaling_maps_mountain_car_to_plus_minus_one():
-    observe = make_observe(gymnax.make("MountainCar-v0")[0].observation_space(mountain_car.EnvParams()), "bounds")
+    observe = make_observe(
+        gymnax.make("MountainCar-v0")[0].observation_space(mountain_car.EnvParams()), "bounds"
+    )
     np.testing.assert_allclose(observe(jnp.array([-1.2, -0.07])), [-1, -1], atol=1e-6)
     np.testing.assert_allclose(observe(jnp.array([0.6, 0.07])), [1, 1], atol=1e-6)
     np.testing.assert_allclose(observe(jnp.array([-0.3, 0.0])), [0, 0], atol=1e-6)
@@ -171,7 +181,9 @@ def test_bounds_scaling_reaches_both_reset_and_step():
 
     (raw_obs, state), (obs, _) = raw_reset(KEY), reset(KEY)
     np.testing.assert_allclose(obs, scale(raw_obs), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(step(state, 2).obs, scale(raw_step(state, 2).obs), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        step(state, 2).obs, scale(raw_step(state, 2).obs), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_bounds_scaling_leaves_unbounded_components_alone():
@@ -183,7 +195,12 @@ def test_bounds_scaling_leaves_unbounded_components_alone():
 
 
 def test_bounds_scaling_handles_observations_of_several_parts():
-    space = spaces.Dict({"b": spaces.Box(0.0, 10.0, (1,)), "a": spaces.Box(-2.0, jnp.array([2.0, jnp.inf]), (2,))})
+    space = spaces.Dict(
+        {
+            "b": spaces.Box(0.0, 10.0, (1,)),
+            "a": spaces.Box(-2.0, jnp.array([2.0, jnp.inf]), (2,)),
+        }
+    )
     scaled = make_observe(space, "bounds")({"b": jnp.array([5.0]), "a": jnp.array([1.0, 3.0])})
     np.testing.assert_allclose(scaled, [0.5, 3.0, 0.0])  # 键按字母序：a 在前
 
@@ -195,9 +212,16 @@ def test_flatten_turns_images_and_integers_into_one_float_vector():
     np.testing.assert_array_equal(flatten(jnp.int32(7)), [7])
 
 
-@pytest.mark.parametrize("env_name, obs_dim, num_actions", [
-    ("MountainCar-v0", 2, 3), ("CartPole-v1", 4, 2), ("Acrobot-v1", 6, 3), ("Breakout-MinAtar", 400, 3),
-    ("FrozenLake-misc", 1, 4)])
+@pytest.mark.parametrize(
+    "env_name, obs_dim, num_actions",
+    [
+        ("MountainCar-v0", 2, 3),
+        ("CartPole-v1", 4, 2),
+        ("Acrobot-v1", 6, 3),
+        ("Breakout-MinAtar", 400, 3),
+        ("FrozenLake-misc", 1, 4),
+    ],
+)
 def test_sizes_of_an_environment(env_name, obs_dim, num_actions):
     env, _, reset = built(env_name)
     assert (env.name, env.obs_dim, env.num_actions) == (env_name, obs_dim, num_actions)
@@ -247,8 +271,12 @@ def test_position_shaping_is_a_hundredth_of_the_displacement():
 
 @pytest.mark.parametrize("shaping", ["position", "energy", "energy_keep_terminal"])
 def test_shaping_scale_multiplies_the_bonus_and_zero_removes_it(shaping):
-    run = [drive({"reward_shaping": shaping, "shaping_scale": scale}, car(-0.3, 0.03), [2, 2, 0])[1]
-           for scale in (0.0, 1.0, 3.0)]
+    run = [
+        drive({"reward_shaping": shaping, "shaping_scale": scale}, car(-0.3, 0.03), [2, 2, 0])[
+            1
+        ]
+        for scale in (0.0, 1.0, 3.0)
+    ]
     none, once, thrice = map(bonuses, run)
     assert not none.any() and once.all()
     np.testing.assert_allclose(thrice, 3 * once, rtol=1e-3, atol=1e-6)
@@ -284,7 +312,9 @@ def discounted(bonus, gamma=0.99):
 def test_energy_shaping_telescopes_to_the_two_ends(arrives):
     """Σ γ^t·(γΦ(s') - Φ(s)) = γ^T·Φ(s_T) - Φ(s_0)；到达时 Φ(s_T) = 0，只剩起点，与怎么走无关。"""
     start = car(-0.5, 0.0)
-    states, steps = drive({"reward_shaping": "energy"}, start, pumping(start) if arrives else [2, 1, 0] * 70)
+    states, steps = drive(
+        {"reward_shaping": "energy"}, start, pumping(start) if arrives else [2, 1, 0] * 70
+    )
     assert steps[-1].terminated == arrives and steps[-1].truncated == (not arrives)
     first, last = (float(energy_potential(s)) - 100.0 for s in (states[0], states[-1]))
     expected = (0.0 if arrives else 0.99 ** len(steps) * last) - first
@@ -299,7 +329,9 @@ def test_keeping_the_terminal_potential_pays_extra_for_arriving():
     assert steps[-1].terminated
     first, last = (float(energy_potential(s)) for s in (states[0], states[-1]))
     assert last > 99
-    assert discounted(bonuses(steps)) == pytest.approx(0.99 ** len(steps) * last - first, abs=2e-3)
+    assert discounted(bonuses(steps)) == pytest.approx(
+        0.99 ** len(steps) * last - first, abs=2e-3
+    )
 
 
 def test_every_shaping_of_the_config_is_here():
@@ -310,19 +342,40 @@ def test_every_shaping_of_the_config_is_here():
 
 # ---------------------------------------------------------------- 每个离散环境都能训练
 
-TINY = dict(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=1, total_timesteps=2 * 4 * 8,
-            num_seeds=1, hidden_sizes=(8,))
+TINY = dict(
+    num_envs=4,
+    num_steps=8,
+    num_minibatches=2,
+    update_epochs=1,
+    total_timesteps=2 * 4 * 8,
+    num_seeds=1,
+    hidden_sizes=(8,),
+)
 ALWAYS_FINITE = {
-    "actor_loss", "value_loss", "entropy", "clip_frac", "approx_kl", "grad_norm", "mu_norm", "nu_norm",
-    "cosine_similarity", "episodes_ended", "learning_rate"}
+    "actor_loss",
+    "value_loss",
+    "entropy",
+    "clip_frac",
+    "approx_kl",
+    "grad_norm",
+    "mu_norm",
+    "nu_norm",
+    "cosine_similarity",
+    "episodes_ended",
+    "learning_rate",
+}
 DOWNLOADS = "MNISTBandit-bsuite"
 
 
 @pytest.fixture
 def quick_compile(monkeypatch):
     """只看数对不对，不看快不快：让 XLA 少优化，编译省一半时间。"""
-    monkeypatch.setattr(experiment, "COMPILER_OPTIONS", experiment.COMPILER_OPTIONS | {
-        "xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+    monkeypatch.setattr(
+        experiment,
+        "COMPILER_OPTIONS",
+        experiment.COMPILER_OPTIONS
+        | {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+    )
     experiment.compiled_programs.cache_clear()
     yield
     experiment.compiled_programs.cache_clear()
@@ -341,8 +394,10 @@ def check_training(env_name, **keys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_name", [
-    name for name in gymnax.registered_envs if name not in CONTINUOUS_ENVS | {DOWNLOADS}])
+@pytest.mark.parametrize(
+    "env_name",
+    [name for name in gymnax.registered_envs if name not in CONTINUOUS_ENVS | {DOWNLOADS}],
+)
 def test_every_discrete_environment_trains(env_name, quick_compile):
     check_training(env_name)
 

@@ -14,8 +14,16 @@ from ppo_lib.experiment import chunk_lengths, compiled_programs
 from ppo_lib.training import CHUNK
 
 # 四十次更新、很小的网络：一次训练几毫秒，时间几乎全在第一次编译。
-TINY = dict(env_name="CartPole-v1", num_envs=2, num_steps=16, hidden_sizes=(8,), num_minibatches=2,
-            update_epochs=1, total_timesteps=40 * 32, num_seeds=1)
+TINY = dict(
+    env_name="CartPole-v1",
+    num_envs=2,
+    num_steps=16,
+    hidden_sizes=(8,),
+    num_minibatches=2,
+    update_epochs=1,
+    total_timesteps=40 * 32,
+    num_seeds=1,
+)
 UPDATES = 40
 
 
@@ -92,11 +100,16 @@ def test_a_run_longer_than_one_compiled_chunk_has_no_seam():
 
 
 def test_a_seed_inside_a_sweep_equals_the_seed_trained_alone():
-    ds = sweep(tiny(seed=3, num_seeds=2), progress=False, beta_1=[0.0, 0.9], lr=[1e-3, 4e-3, 2e-2])
+    ds = sweep(
+        tiny(seed=3, num_seeds=2), progress=False, beta_1=[0.0, 0.9], lr=[1e-3, 4e-3, 2e-2]
+    )
     for beta_1 in (0.0, 0.9):
         for lr in (1e-3, 4e-3, 2e-2):
             alone = quiet(tiny(seed=4, beta_1=beta_1, lr=lr)).metrics
-            same(alone.isel(seed=0), ds.sel(beta_1=beta_1, lr=lr, seed=4).drop_vars(["beta_1", "lr"]))
+            same(
+                alone.isel(seed=0),
+                ds.sel(beta_1=beta_1, lr=lr, seed=4).drop_vars(["beta_1", "lr"]),
+            )
 
 
 @pytest.mark.slow
@@ -104,7 +117,10 @@ def test_the_default_network_is_reproducible_bit_for_bit():
     """默认大小的网络和批次（矩阵大到 XLA 会想用线程池）：单独、一起、另一种块长，逐位相同。"""
     cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=12 * 2048, num_seeds=3)
     together = quiet(cfg)
-    alone = quiet(PPOConfig(env_name="CartPole-v1", total_timesteps=12 * 2048, num_seeds=1, seed=2), chunk_updates=5)
+    alone = quiet(
+        PPOConfig(env_name="CartPole-v1", total_timesteps=12 * 2048, num_seeds=1, seed=2),
+        chunk_updates=5,
+    )
     same(alone.metrics, together.metrics.sel(seed=[2]))
     same_params(alone.params, jax.tree.map(lambda x: x[2:], together.params))
 
@@ -123,7 +139,12 @@ def test_vmap_agrees_with_threads_at_first():
     threads, vmap = quiet(cfg, parallel="threads"), quiet(cfg, parallel="vmap")
     for name in ("entropy", "value_loss", "grad_norm", "return"):
         np.testing.assert_allclose(
-            vmap.metrics[name][:, :3], threads.metrics[name][:, :3], rtol=1e-3, atol=1e-5, err_msg=name)
+            vmap.metrics[name][:, :3],
+            threads.metrics[name][:, :3],
+            rtol=1e-3,
+            atol=1e-5,
+            err_msg=name,
+        )
     shapes = [jax.tree.map(lambda x: x.shape, run.params) for run in (threads, vmap)]
     assert shapes[0] == shapes[1]
     assert vmap.metrics.sizes == threads.metrics.sizes
@@ -143,8 +164,22 @@ def test_vmap_is_reproducible_from_call_to_call_and_does_not_depend_on_chunks():
 def test_traced_values_seeds_and_length_compile_nothing(five):
     before = compiled_programs.cache_info()
     with count_compilations() as compilations:
-        quiet(tiny(lr=1e-2, beta_1=0.5, beta_2=0.9, gamma=0.9, gae_lambda=0.8, clip_eps=0.1, ent_coef=0.1, vf_coef=1.0,
-                   max_grad_norm=0.5, critic_bias=3.0, adam_eps=1e-5, running_grad_decay=0.9))
+        quiet(
+            tiny(
+                lr=1e-2,
+                beta_1=0.5,
+                beta_2=0.9,
+                gamma=0.9,
+                gae_lambda=0.8,
+                clip_eps=0.1,
+                ent_coef=0.1,
+                vf_coef=1.0,
+                max_grad_norm=0.5,
+                critic_bias=3.0,
+                adam_eps=1e-5,
+                running_grad_decay=0.9,
+            )
+        )
         quiet(tiny(total_timesteps=7 * 32 + 5))
         quiet(tiny(num_seeds=4))
         quiet(tiny(seed=1234))
@@ -168,9 +203,19 @@ def test_a_static_key_compiles_once():
 
 def test_static_makes_equal_what_shares_a_program():
     base = tiny()
-    assert base.static() == tiny(lr=0.1, seed=9, num_seeds=3, total_timesteps=10**6, critic_bias=-1.0).static()
-    for change in (dict(num_envs=4), dict(activation="tanh"), dict(optimizer="sgd"), dict(anneal_lr=False),
-                   dict(bootstrap_truncation=False), dict(shuffle="samples"), dict(update_epochs=2)):
+    assert (
+        base.static()
+        == tiny(lr=0.1, seed=9, num_seeds=3, total_timesteps=10**6, critic_bias=-1.0).static()
+    )
+    for change in (
+        dict(num_envs=4),
+        dict(activation="tanh"),
+        dict(optimizer="sgd"),
+        dict(anneal_lr=False),
+        dict(bootstrap_truncation=False),
+        dict(shuffle="samples"),
+        dict(update_epochs=2),
+    ):
         assert base.static() != tiny(**change).static(), change
 
 
@@ -181,9 +226,25 @@ def test_metrics_have_the_guides_names_dims_and_coords(five):
     ds = five.metrics
     assert ds["return"].dims == ("seed", "update")
     assert set(ds.data_vars) >= {
-        "return", "episode_length", "actor_loss", "value_loss", "entropy", "grad_norm", "mu_norm", "nu_norm",
-        "cosine_similarity", "clip_frac", "approx_kl", "explained_variance", "episodes_ended", "goals_reached", "learning_rate"}
-    assert all(x.dims == ("seed", "update") and x.dtype == np.float32 for x in ds.data_vars.values())
+        "return",
+        "episode_length",
+        "actor_loss",
+        "value_loss",
+        "entropy",
+        "grad_norm",
+        "mu_norm",
+        "nu_norm",
+        "cosine_similarity",
+        "clip_frac",
+        "approx_kl",
+        "explained_variance",
+        "episodes_ended",
+        "goals_reached",
+        "learning_rate",
+    }
+    assert all(
+        x.dims == ("seed", "update") and x.dtype == np.float32 for x in ds.data_vars.values()
+    )
     np.testing.assert_array_equal(ds["seed"], [3, 4, 5, 6, 7])
     np.testing.assert_array_equal(ds["update"], np.arange(1, UPDATES + 1))
     np.testing.assert_array_equal(ds["timesteps"], 32 * np.arange(1, UPDATES + 1))
@@ -219,7 +280,11 @@ def test_episodes_ended_counts_every_episode(five):
     ds = five.metrics
     finished = (ds["episode_length"].fillna(0) * ds["episodes_ended"]).sum("update").values
     steps = UPDATES * 32
-    assert (finished <= steps).all() and (finished > steps - 2 * 500).all() and (finished > steps / 2).all()
+    assert (
+        (finished <= steps).all()
+        and (finished > steps - 2 * 500).all()
+        and (finished > steps / 2).all()
+    )
     assert (ds["goals_reached"] == 0).all()  # 这么短的训练撑不到 500 步
 
 
@@ -267,7 +332,9 @@ def test_sweep_without_axes_equals_train(five):
 def test_static_and_traced_axes_mix(tmp_path):
     """静态的轴夹在两个动态的轴之间；每一点都等于单独训练。"""
     cfg = tiny(num_seeds=2)
-    ds = sweep(cfg, progress=False, beta_1=[0.0, 0.9], activation=["tanh", "relu"], lr=[1e-3, 1e-2])
+    ds = sweep(
+        cfg, progress=False, beta_1=[0.0, 0.9], activation=["tanh", "relu"], lr=[1e-3, 1e-2]
+    )
     assert ds["return"].dims == ("beta_1", "activation", "lr", "seed", "update")
     assert list(ds["activation"].values) == ["tanh", "relu"]
     for activation in ("tanh", "relu"):
@@ -301,20 +368,25 @@ def test_a_static_axis_that_changes_the_number_of_updates_pads_with_nan():
     assert np.isfinite(entropy.sel(num_envs=2)).all()
     assert np.isfinite(entropy.sel(num_envs=4)[: UPDATES // 2]).all()
     assert np.isnan(entropy.sel(num_envs=4)[UPDATES // 2 :]).all()
-    np.testing.assert_array_equal(ds["timesteps"].sel(num_envs=4)[: UPDATES // 2], 64 * np.arange(1, UPDATES // 2 + 1))
+    np.testing.assert_array_equal(
+        ds["timesteps"].sel(num_envs=4)[: UPDATES // 2], 64 * np.arange(1, UPDATES // 2 + 1)
+    )
 
 
-@pytest.mark.parametrize("axes, message", [
-    (dict(beta1=[0.9]), "最接近的是 'beta_1'"),
-    (dict(beta_1=[0.9, 1.5]), "beta_1 = 1.5"),
-    (dict(activation=["relu", "rellu"]), "'relu'"),
-    (dict(seed=[0, 1]), "num_seeds"),
-    (dict(total_timesteps=[1000]), "不能作网格的轴"),
-    (dict(lr=[]), "非空的列表"),
-    (dict(lr=1e-3), "非空的列表"),
-    (dict(activation="relu"), "非空的列表"),
-    (dict(num_envs=[2, 3]), "整除"),
-])
+@pytest.mark.parametrize(
+    "axes, message",
+    [
+        (dict(beta1=[0.9]), "最接近的是 'beta_1'"),
+        (dict(beta_1=[0.9, 1.5]), "beta_1 = 1.5"),
+        (dict(activation=["relu", "rellu"]), "'relu'"),
+        (dict(seed=[0, 1]), "num_seeds"),
+        (dict(total_timesteps=[1000]), "不能作网格的轴"),
+        (dict(lr=[]), "非空的列表"),
+        (dict(lr=1e-3), "非空的列表"),
+        (dict(activation="relu"), "非空的列表"),
+        (dict(num_envs=[2, 3]), "整除"),
+    ],
+)
 def test_sweep_rejects_bad_axes_before_compiling(axes, message):
     before = compiled_programs.cache_info()
     with pytest.raises(ConfigError, match=message):
@@ -337,18 +409,30 @@ def test_sweep_accepts_values_that_are_good_only_together():
 
 
 def test_axes_take_the_types_of_the_config():
-    axes = experiment.check_axes(tiny(), dict(
-        lr=[1, np.float32(0.5)], anneal_lr=np.array([True, False]), hidden_sizes=[[8], (4, 2)], num_steps=[16.0]))
-    assert axes == dict(lr=[1.0, 0.5], anneal_lr=[True, False], hidden_sizes=[(8,), (4, 2)], num_steps=[16])
+    axes = experiment.check_axes(
+        tiny(),
+        dict(
+            lr=[1, np.float32(0.5)],
+            anneal_lr=np.array([True, False]),
+            hidden_sizes=[[8], (4, 2)],
+            num_steps=[16.0],
+        ),
+    )
+    assert axes == dict(
+        lr=[1.0, 0.5], anneal_lr=[True, False], hidden_sizes=[(8,), (4, 2)], num_steps=[16]
+    )
     assert [type(axes[name][0]) for name in axes] == [float, bool, tuple, int]
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(parallel="gpu"), "auto | threads | vmap"),
-    (dict(chunk_updates=0), "chunk_updates = 0"),
-    (dict(chunk_updates=CHUNK + 1), "chunk_updates = 257"),
-    (dict(chunk_updates=2.5), "chunk_updates = 2.5"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(parallel="gpu"), "auto | threads | vmap"),
+        (dict(chunk_updates=0), "chunk_updates = 0"),
+        (dict(chunk_updates=CHUNK + 1), "chunk_updates = 257"),
+        (dict(chunk_updates=2.5), "chunk_updates = 2.5"),
+    ],
+)
 @pytest.mark.parametrize("call", [train, sweep])
 def test_bad_options_are_rejected_before_compiling(call, options, message):
     before = compiled_programs.cache_info()
@@ -357,9 +441,19 @@ def test_bad_options_are_rejected_before_compiling(call, options, message):
     assert compiled_programs.cache_info() == before
 
 
-@pytest.mark.parametrize("total, chunk, lengths", [
-    (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (41, None, [2] * 20 + [1]), (5, None, [1] * 5),
-    (10**4, None, [CHUNK] * 39 + [16]), (1, 1, [1]), (CHUNK + 1, CHUNK, [CHUNK, 1])])
+@pytest.mark.parametrize(
+    "total, chunk, lengths",
+    [
+        (10, 4, [4, 4, 2]),
+        (8, 4, [4, 4]),
+        (3, 4, [3]),
+        (41, None, [2] * 20 + [1]),
+        (5, None, [1] * 5),
+        (10**4, None, [CHUNK] * 39 + [16]),
+        (1, 1, [1]),
+        (CHUNK + 1, CHUNK, [CHUNK, 1]),
+    ],
+)
 def test_chunk_lengths(total, chunk, lengths):
     assert chunk_lengths(total, chunk) == lengths
 
@@ -404,6 +498,7 @@ def test_an_exception_inside_on_chunk_stops_the_run_and_leaves_no_threads(error)
 
 def test_an_exception_inside_a_worker_reaches_the_caller(monkeypatch):
     """编译好的程序自己出错（例如内存不够）：错误传出来，不会卡住。"""
+
     def fail(self, i, n, previous):
         if i == 1 and previous is not None:
             raise MemoryError("不够")

@@ -17,7 +17,10 @@ def init(obs_dim=4, num_actions=3, **keys):
 
 
 def layers(params):
-    return {name: (np.asarray(p["kernel"]), np.asarray(p["bias"])) for name, p in params["params"].items()}
+    return {
+        name: (np.asarray(p["kernel"]), np.asarray(p["bias"]))
+        for name, p in params["params"].items()
+    }
 
 
 def num_parameters(params):
@@ -27,10 +30,13 @@ def num_parameters(params):
 # ---------------------------------------------------------------- 初始化
 
 
-@pytest.mark.parametrize("shared, names", [
-    (False, {"actor_0", "actor_1", "critic_0", "critic_1", "actor_head", "critic_head"}),
-    (True, {"shared_0", "shared_1", "actor_head", "critic_head"}),
-])
+@pytest.mark.parametrize(
+    "shared, names",
+    [
+        (False, {"actor_0", "actor_1", "critic_0", "critic_1", "actor_head", "critic_head"}),
+        (True, {"shared_0", "shared_1", "actor_head", "critic_head"}),
+    ],
+)
 def test_separate_and_shared_trunks_have_their_layers(shared, names):
     assert layers(init(shared_trunk=shared)[1]).keys() == names
 
@@ -43,15 +49,19 @@ def test_weights_are_orthogonal_with_the_right_gain_and_biases_are_zero(shared):
         gain = {"actor_head": 0.01, "critic_head": 1.0}.get(name, np.sqrt(2))
         n_in, n_out = kernel.shape
         gram = kernel @ kernel.T if n_in <= n_out else kernel.T @ kernel
-        np.testing.assert_allclose(gram, gain**2 * np.eye(min(n_in, n_out)), atol=1e-5 * gain**2)
+        np.testing.assert_allclose(
+            gram, gain**2 * np.eye(min(n_in, n_out)), atol=1e-5 * gain**2
+        )
         assert not bias.any()
 
 
 def test_no_two_layers_start_equal():
     params = layers(init()[1])
     assert not np.allclose(params["actor_0"][0], params["critic_0"][0])
-    assert not np.allclose(params["actor_0"][0], layers(ActorCriticDiscrete(3).init(
-        jax.random.key(1), jnp.zeros((1, 4))))["actor_0"][0])
+    assert not np.allclose(
+        params["actor_0"][0],
+        layers(ActorCriticDiscrete(3).init(jax.random.key(1), jnp.zeros((1, 4))))["actor_0"][0],
+    )
 
 
 def test_initial_policy_is_nearly_uniform():
@@ -86,7 +96,9 @@ def test_any_number_of_batch_axes(batch, shared):
     np.testing.assert_allclose(value.reshape(-1)[0], value_one, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("activation, g", [("relu", lambda x: np.maximum(x, 0)), ("tanh", np.tanh)])
+@pytest.mark.parametrize(
+    "activation, g", [("relu", lambda x: np.maximum(x, 0)), ("tanh", np.tanh)]
+)
 @pytest.mark.parametrize("shared", [False, True])
 def test_forward_pass_by_hand(activation, g, shared):
     network, params = init(hidden_sizes=(8, 6), activation=activation, shared_trunk=shared)
@@ -106,8 +118,12 @@ def test_forward_pass_by_hand(activation, g, shared):
 
     pi, value = network.apply(params, obs)
     logits = head(trunk("actor"), "actor_head")
-    np.testing.assert_allclose(pi.logits - pi.logits[:, :1], logits - logits[:, :1], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(value, head(trunk("critic"), "critic_head")[:, 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        pi.logits - pi.logits[:, :1], logits - logits[:, :1], rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        value, head(trunk("critic"), "critic_head")[:, 0], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_actor_and_critic_learn_apart_only_with_separate_trunks():
@@ -129,7 +145,10 @@ SIZES = [(1, 4, 64), (7, 64, 3), (512, 64, 64), (512, 2, 64), (33, 5, 1)]
 
 def matrices(batch, n_in, n_out):
     keys = jax.random.split(KEY, 3)
-    return [jax.random.normal(k, s) for k, s in zip(keys, [(batch, n_in), (n_in, n_out), (batch, n_out)])]
+    return [
+        jax.random.normal(k, s)
+        for k, s in zip(keys, [(batch, n_in), (n_in, n_out), (batch, n_out)])
+    ]
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -146,8 +165,10 @@ def test_matmul_and_its_gradients_are_those_of_plain_matmul(sizes):
 @pytest.mark.parametrize("sizes", [(7, 4, 6), (7, 6, 4), (7, 5, 5)])
 @pytest.mark.parametrize("in_axes", [(0, 0), (0, None), (None, 0)])
 def test_gradients_of_matmul_are_right_under_vmap(sizes, in_axes):
-    members = [jnp.stack([a, 2 * a, a - 1]) if axis == 0 else a
-               for a, axis in zip(matrices(*sizes)[:2], in_axes)]
+    members = [
+        jnp.stack([a, 2 * a, a - 1]) if axis == 0 else a
+        for a, axis in zip(matrices(*sizes)[:2], in_axes)
+    ]
 
     def grads(product):
         f = jax.grad(lambda x, kernel: jnp.sin(product(x, kernel)).sum(), argnums=(0, 1))
@@ -162,20 +183,26 @@ def test_dot_general_is_what_dense_expects(batch):
     x, kernel = jax.random.normal(KEY, (*batch, 4)), jax.random.normal(KEY, (4, 6))
     dims = (((len(batch),), (0,)), ((), ()))
     np.testing.assert_allclose(
-        dot_general(x, kernel, dims), jax.lax.dot_general(x, kernel, dims), rtol=1e-5, atol=1e-5)
+        dot_general(x, kernel, dims), jax.lax.dot_general(x, kernel, dims), rtol=1e-5, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("num_steps, num_envs, expected_rows", [
-    (128, 16, 512),  # 默认的形状：每块 32 步
-    (200, 16, 400),  # 200 的约数里，25 × 16 = 400 最接近 512
-    (4, 600, 600),  # 环境比一块还多：一步一块
-    (13, 64, 64),  # 步数是质数：一步一块
-    (7, 73, 511),  # 不到 512，不切
-    (1, 1000, 1000),
-])
+@pytest.mark.parametrize(
+    "num_steps, num_envs, expected_rows",
+    [
+        (128, 16, 512),  # 默认的形状：每块 32 步
+        (200, 16, 400),  # 200 的约数里，25 × 16 = 400 最接近 512
+        (4, 600, 600),  # 环境比一块还多：一步一块
+        (13, 64, 64),  # 步数是质数：一步一块
+        (7, 73, 511),  # 不到 512，不切
+        (1, 1000, 1000),
+    ],
+)
 def test_in_chunks_is_plain_application_in_pieces(num_steps, num_envs, expected_rows):
-    tree = (jax.random.normal(KEY, (num_steps, num_envs, 3)), jnp.arange(num_steps * num_envs).reshape(
-        num_steps, num_envs))
+    tree = (
+        jax.random.normal(KEY, (num_steps, num_envs, 3)),
+        jnp.arange(num_steps * num_envs).reshape(num_steps, num_envs),
+    )
     rows = []
 
     def f(inputs):
@@ -194,7 +221,8 @@ def test_chunks_never_hold_more_rows_than_allowed_unless_one_step_does():
             rows = []
             jax.eval_shape(
                 lambda x: in_chunks(lambda y: rows.append(y.size) or y, x),
-                jax.ShapeDtypeStruct((num_steps, num_envs), jnp.float32))
+                jax.ShapeDtypeStruct((num_steps, num_envs), jnp.float32),
+            )
             assert rows[0] <= max(CHUNK_ROWS, num_envs) or jax.default_backend() != "cpu"
 
 
@@ -221,4 +249,8 @@ def test_a_network_inside_vmap_gives_each_member_its_own_result():
     together, grad = jax.jit(jax.vmap(jax.grad(loss)))(params), jax.jit(jax.grad(loss))
     for i in range(3):
         alone = grad(jax.tree.map(lambda p: p[i], params))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-5), together, alone)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-5),
+            together,
+            alone,
+        )

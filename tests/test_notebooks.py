@@ -4,9 +4,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
-
 import sync_notebooks
+import yaml
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))

@@ -21,7 +21,9 @@ def gradients(steps, scale=1.0):
     rng = np.random.default_rng(0)
     for _ in range(steps):
         size = scale * 10 ** rng.uniform(-2, 1)
-        yield jax.tree.map(lambda p: jnp.asarray(size * rng.normal(size=p.shape), jnp.float32), PARAMS)
+        yield jax.tree.map(
+            lambda p: jnp.asarray(size * rng.normal(size=p.shape), jnp.float32), PARAMS
+        )
 
 
 def trajectory(optimizer, grads):
@@ -46,13 +48,18 @@ def by_hand(grads, **keys):
     params, mu = PARAMS, jax.tree.map(jnp.zeros_like, PARAMS)
     nu, path = mu, []
     for t, grad in enumerate(grads, start=1):
-        new = {name: adam_step(params[name], grad[name], mu[name], nu[name], t, **keys) for name in params}
+        new = {
+            name: adam_step(params[name], grad[name], mu[name], nu[name], t, **keys)
+            for name in params
+        }
         params, mu, nu = ({name: x[i] for name, x in new.items()} for i in range(3))
         path.append(params)
     return path, mu, nu
 
 
-@pytest.mark.parametrize("beta_1, beta_2", [(0.9, 0.999), (0.0, 0.999), (0.5, 0.9), (0.99, 0.99)])
+@pytest.mark.parametrize(
+    "beta_1, beta_2", [(0.9, 0.999), (0.0, 0.999), (0.5, 0.9), (0.99, 0.99)]
+)
 def test_adam_step_is_optax_adam(beta_1, beta_2):
     path, *_ = by_hand(gradients(50), lr=0.01, beta_1=beta_1, beta_2=beta_2, eps=1e-8)
     assert_same_path(path, trajectory(optax.adam(0.01, beta_1, beta_2, 1e-8), gradients(50))[0])
@@ -80,15 +87,25 @@ def test_second_adam_step_by_hand():
 
 @pytest.mark.parametrize("max_grad_norm", [0.5, 1e9])
 def test_adam_is_clipping_then_optax_adam(max_grad_norm):
-    ours = make_optimizer("adam", 0.01, hyper(beta_1=0.7, beta_2=0.95, adam_eps=1e-5, max_grad_norm=max_grad_norm))
-    reference = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(0.01, 0.7, 0.95, 1e-5))
-    assert_same_path(trajectory(ours, gradients(50))[0], trajectory(reference, gradients(50))[0])
+    ours = make_optimizer(
+        "adam", 0.01, hyper(beta_1=0.7, beta_2=0.95, adam_eps=1e-5, max_grad_norm=max_grad_norm)
+    )
+    reference = optax.chain(
+        optax.clip_by_global_norm(max_grad_norm), optax.adam(0.01, 0.7, 0.95, 1e-5)
+    )
+    assert_same_path(
+        trajectory(ours, gradients(50))[0], trajectory(reference, gradients(50))[0]
+    )
 
 
 def test_rmsprop_is_clipping_then_optax_rmsprop():
     ours = make_optimizer("rmsprop", 0.01, hyper(beta_2=0.9, adam_eps=1e-6, max_grad_norm=0.5))
-    reference = optax.chain(optax.clip_by_global_norm(0.5), optax.rmsprop(0.01, decay=0.9, eps=1e-6))
-    assert_same_path(trajectory(ours, gradients(50))[0], trajectory(reference, gradients(50))[0])
+    reference = optax.chain(
+        optax.clip_by_global_norm(0.5), optax.rmsprop(0.01, decay=0.9, eps=1e-6)
+    )
+    assert_same_path(
+        trajectory(ours, gradients(50))[0], trajectory(reference, gradients(50))[0]
+    )
 
 
 def test_rmsprop_by_hand_has_no_momentum_and_no_bias_correction():
@@ -98,7 +115,9 @@ def test_rmsprop_by_hand_has_no_momentum_and_no_bias_correction():
         nu = 0.9 * nu + 0.1 * grad**2
         params = params - 0.01 * grad / np.sqrt(nu + 1e-6)
         expected.append(params)
-    optimizer = make_optimizer("rmsprop", 0.01, hyper(beta_1=0.9, beta_2=0.9, adam_eps=1e-6, max_grad_norm=10.0))
+    optimizer = make_optimizer(
+        "rmsprop", 0.01, hyper(beta_1=0.9, beta_2=0.9, adam_eps=1e-6, max_grad_norm=10.0)
+    )
     params = jnp.array([1.0, -1.0])
     state = optimizer.init(params)
     for grad, want in zip(grads, expected):
@@ -110,12 +129,19 @@ def test_rmsprop_by_hand_has_no_momentum_and_no_bias_correction():
 def test_sgd_is_clipping_then_optax_sgd_with_momentum():
     ours = make_optimizer("sgd", 0.01, hyper(beta_1=0.8, max_grad_norm=0.5))
     reference = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.01, momentum=0.8))
-    assert_same_path(trajectory(ours, gradients(50))[0], trajectory(reference, gradients(50))[0])
+    assert_same_path(
+        trajectory(ours, gradients(50))[0], trajectory(reference, gradients(50))[0]
+    )
 
 
-@pytest.mark.parametrize("kind, unused", [("rmsprop", {"beta_1": 0.1}), ("sgd", {"beta_2": 0.1, "adam_eps": 1.0})])
+@pytest.mark.parametrize(
+    "kind, unused", [("rmsprop", {"beta_1": 0.1}), ("sgd", {"beta_2": 0.1, "adam_eps": 1.0})]
+)
 def test_each_kind_ignores_what_its_help_says_it_ignores(kind, unused):
-    paths = [trajectory(make_optimizer(kind, 0.01, hyper(**keys)), gradients(5))[0] for keys in ({}, unused)]
+    paths = [
+        trajectory(make_optimizer(kind, 0.01, hyper(**keys)), gradients(5))[0]
+        for keys in ({}, unused)
+    ]
     assert_same_path(*paths, rtol=0)
 
 
@@ -124,11 +150,15 @@ def test_clipping_scales_the_whole_gradient_to_the_bound():
     optimizer = make_optimizer("sgd", 1.0, hyper(beta_1=0.0, max_grad_norm=0.5))
     (grad,) = gradients(1, scale=100.0)
     updates, _ = optimizer.update(grad, optimizer.init(PARAMS))
-    norm = {name: np.sqrt(sum((x**2).sum() for x in tree.values())) for name, tree in
-            [("updates", updates), ("grad", grad)]}
+    norm = {
+        name: np.sqrt(sum((x**2).sum() for x in tree.values()))
+        for name, tree in [("updates", updates), ("grad", grad)]
+    }
     assert norm["updates"] == pytest.approx(0.5, rel=1e-5)
     factor = 0.5 / norm["grad"]
-    jax.tree.map(lambda u, g: np.testing.assert_allclose(u, -factor * g, rtol=1e-5), updates, grad)
+    jax.tree.map(
+        lambda u, g: np.testing.assert_allclose(u, -factor * g, rtol=1e-5), updates, grad
+    )
 
 
 # ---------------------------------------------------------------- 退火
@@ -160,7 +190,12 @@ def test_one_compiled_program_serves_every_beta_and_learning_rate():
         return params
 
     results = []
-    for lr, beta_1, beta_2 in [(0.01, 0.9, 0.999), (0.01, 0.0, 0.999), (0.01, 0.5, 0.9), (0.3, 0.5, 0.9)]:
+    for lr, beta_1, beta_2 in [
+        (0.01, 0.9, 0.999),
+        (0.01, 0.0, 0.999),
+        (0.01, 0.5, 0.9),
+        (0.3, 0.5, 0.9),
+    ]:
         h = jax.tree.map(jnp.float32, hyper(beta_1=beta_1, beta_2=beta_2, max_grad_norm=0.5))
         results.append(two_steps(jnp.float32(lr), h))
         reference = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(lr, beta_1, beta_2))
@@ -174,11 +209,15 @@ def test_many_betas_at_once_with_vmap():
     grads = list(gradients(10))
 
     def last(beta_1):
-        return trajectory(make_optimizer("adam", 0.01, hyper()._replace(beta_1=beta_1)), grads)[0][-1]
+        return trajectory(make_optimizer("adam", 0.01, hyper()._replace(beta_1=beta_1)), grads)[
+            0
+        ][-1]
 
     together = jax.vmap(last)(betas)
     for i, beta_1 in enumerate(betas):
-        assert_same_path([jax.tree.map(lambda x: x[i], together)], [last(float(beta_1))], rtol=1e-4)
+        assert_same_path(
+            [jax.tree.map(lambda x: x[i], together)], [last(float(beta_1))], rtol=1e-4
+        )
 
 
 # ---------------------------------------------------------------- 矩
@@ -191,7 +230,9 @@ def test_moments_of_adam_are_those_of_the_hand_written_steps():
 
 
 def test_rmsprop_has_only_a_second_moment():
-    _, state = trajectory(make_optimizer("rmsprop", 0.01, hyper(beta_2=0.5, max_grad_norm=1e9)), [PARAMS])
+    _, state = trajectory(
+        make_optimizer("rmsprop", 0.01, hyper(beta_2=0.5, max_grad_norm=1e9)), [PARAMS]
+    )
     mu, nu = moments(state)
     assert mu is None
     assert_same_path([nu], [jax.tree.map(lambda g: 0.5 * g**2, PARAMS)])
@@ -200,7 +241,9 @@ def test_rmsprop_has_only_a_second_moment():
 def test_sgd_has_only_its_momentum():
     """optax 的动量不乘 (1-β₁)：g₂ + β₁·g₁。"""
     first, second = gradients(2)
-    _, state = trajectory(make_optimizer("sgd", 0.01, hyper(beta_1=0.5, max_grad_norm=1e9)), [first, second])
+    _, state = trajectory(
+        make_optimizer("sgd", 0.01, hyper(beta_1=0.5, max_grad_norm=1e9)), [first, second]
+    )
     mu, nu = moments(state)
     assert nu is None
     assert_same_path([mu], [jax.tree.map(lambda a, b: b + 0.5 * a, first, second)])

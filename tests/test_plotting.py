@@ -18,7 +18,11 @@ NAN = np.nan
 def dataset(returns):
     returns = np.asarray(returns, float)
     update = np.arange(1, returns.shape[1] + 1)
-    coords = {"seed": range(len(returns)), "update": update, "timesteps": ("update", 2048 * update)}
+    coords = {
+        "seed": range(len(returns)),
+        "update": update,
+        "timesteps": ("update", 2048 * update),
+    }
     return xr.Dataset({"return": (("seed", "update"), returns)}, coords)
 
 
@@ -96,7 +100,9 @@ def test_live_curve_always_draws_the_last_frame(monkeypatch):
     cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=2048 * 4)
     live, frames = LiveCurve(cfg, seconds=1e9), []
     monkeypatch.setattr(live, "draw", lambda ds: frames.append(ds.sizes["update"]))
-    monkeypatch.setattr("IPython.display.display", lambda *args, **kwargs: type("H", (), {"update": print})())
+    monkeypatch.setattr(
+        "IPython.display.display", lambda *args, **kwargs: type("H", (), {"update": print})()
+    )
     live.last_drawn = float("inf")  # 好像刚刚画过
     for updates in (1, 2, 3, 4):
         live(dataset(np.ones((2, updates))))

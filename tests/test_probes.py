@@ -140,8 +140,18 @@ class EndlessCue(Endless):
         return state.cue
 
 
-PROBES = {f"{cls.__name__}-probe": cls
-          for cls in (ConstantReward, RewardIsObs, DelayedReward, TwoActions, MatchObs, Endless, EndlessCue)}
+PROBES = {
+    f"{cls.__name__}-probe": cls
+    for cls in (
+        ConstantReward,
+        RewardIsObs,
+        DelayedReward,
+        TwoActions,
+        MatchObs,
+        Endless,
+        EndlessCue,
+    )
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -157,13 +167,28 @@ def registered_probes():
 
 def learn(cls, obs, **changes):
     """训练两个种子；返回各观测处的 V (seed, obs) 和动作概率 (seed, obs, action)。"""
-    cfg = PPOConfig(**dict(
-        env_name=f"{cls.__name__}-probe", total_timesteps=300 * 8 * 10, num_seeds=2, num_envs=8, num_steps=10,
-        hidden_sizes=(16,), update_epochs=4, num_minibatches=2, shuffle="samples", lr=1e-2, gamma=GAMMA,
-        ent_coef=0.0) | changes)
+    cfg = PPOConfig(
+        **dict(
+            env_name=f"{cls.__name__}-probe",
+            total_timesteps=300 * 8 * 10,
+            num_seeds=2,
+            num_envs=8,
+            num_steps=10,
+            hidden_sizes=(16,),
+            update_epochs=4,
+            num_minibatches=2,
+            shuffle="samples",
+            lr=1e-2,
+            gamma=GAMMA,
+            ent_coef=0.0,
+        )
+        | changes
+    )
     run = train(cfg, progress=False)
     network = make_network(cfg, make_env(cfg))
-    pi, value = jax.vmap(network.apply, in_axes=(0, None))(run.params, jnp.asarray(obs, jnp.float32))
+    pi, value = jax.vmap(network.apply, in_axes=(0, None))(
+        run.params, jnp.asarray(obs, jnp.float32)
+    )
     return np.asarray(value), np.asarray(jax.nn.softmax(pi.logits))
 
 
@@ -203,8 +228,15 @@ def check_endless_cue():
     np.testing.assert_allclose(value, [[1 / (1 - GAMMA), -1 / (1 - GAMMA)]] * 2, atol=0.05)
 
 
-CHECKS = [check_constant_reward, check_reward_is_obs, check_delayed_reward, check_two_actions, check_match_obs,
-          check_endless, check_endless_cue]
+CHECKS = [
+    check_constant_reward,
+    check_reward_is_obs,
+    check_delayed_reward,
+    check_two_actions,
+    check_match_obs,
+    check_endless,
+    check_endless_cue,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -254,19 +286,25 @@ def break_gae(breakable, change):
 
 
 def test_a_lost_done_mask_fails_the_delayed_reward_probe(breakable):
-    break_gae(breakable, lambda terminated, truncated, value, next_value: (terminated & False, next_value))
+    break_gae(
+        breakable,
+        lambda terminated, truncated, value, next_value: (terminated & False, next_value),
+    )
     with pytest.raises(AssertionError):
         check_delayed_reward()
 
 
 def test_no_bootstrap_between_steps_fails_the_delayed_reward_probe(breakable):
-    break_gae(breakable, lambda terminated, truncated, value, next_value: (terminated, 0 * next_value))
+    break_gae(
+        breakable, lambda terminated, truncated, value, next_value: (terminated, 0 * next_value)
+    )
     with pytest.raises(AssertionError):
         check_delayed_reward()
 
 
 def test_bootstrapping_from_the_next_episode_fails_the_cue_probe(breakable):
     """超时处接 V(下一行)：下一行已经是新的一回合。"""
+
     def next_row(terminated, truncated, value, next_value):
         return terminated, jnp.concatenate([value[1:], next_value[-1:]])
 

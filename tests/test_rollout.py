@@ -25,7 +25,9 @@ def setting(env_name, num_steps, num_envs, fixed_policy=False, **keys):
     cfg = PPOConfig(env_name=env_name, num_envs=num_envs, num_minibatches=1, **keys)
     env = make_env(cfg)
     network = FixedPolicy() if fixed_policy else ActorCriticDiscrete(env.num_actions, (8,))
-    collect = jax.jit(functools.partial(collect_rollout, network=network, env=env, num_steps=num_steps))
+    collect = jax.jit(
+        functools.partial(collect_rollout, network=network, env=env, num_steps=num_steps)
+    )
     return env, network, cfg.hyperparams(), collect
 
 
@@ -34,11 +36,15 @@ class Rollout:
 
     def __init__(self, env_name, num_steps, num_envs=3, key=KEY, time=0, **keys):
         self.env_name, self.num_steps, self.num_envs = env_name, num_steps, num_envs
-        self.env, self.network, self.hyper, self.collect = setting(env_name, num_steps, num_envs, **keys)
+        self.env, self.network, self.hyper, self.collect = setting(
+            env_name, num_steps, num_envs, **keys
+        )
         carry = reset_envs(jax.random.key(7), self.env, num_envs)
         self.params = self.network.init(jax.random.key(8), carry.obs)
         # 时钟拨到快超时的地方，短短几步就能看到超时
-        self.before = carry._replace(state=carry.state.replace(time=jnp.full_like(carry.state.time, time)))
+        self.before = carry._replace(
+            state=carry.state.replace(time=jnp.full_like(carry.state.time, time))
+        )
         result = self.collect(self.params, self.before, key, self.hyper)
         self.after, self.rollout, self.ends = jax.tree.map(np.asarray, result)
         self.policy_and_value = jax.jit(self.network.apply)
@@ -56,7 +62,9 @@ class FixedPolicy:
         return {}
 
     def apply(self, params, obs):
-        logits = jnp.broadcast_to(jnp.log(self.probs) + 2.0, (*obs.shape[:-1], 3))  # 加常数不改变分布
+        logits = jnp.broadcast_to(
+            jnp.log(self.probs) + 2.0, (*obs.shape[:-1], 3)
+        )  # 加常数不改变分布
         return distrax.Categorical(logits=logits), jnp.zeros(obs.shape[:-1])
 
 
@@ -65,7 +73,9 @@ def state_at_start(env_name, obs):
     if env_name == "CartPole-v1":
         x, x_dot, theta, theta_dot = map(jnp.float32, obs)
         return cartpole.EnvState(x=x, x_dot=x_dot, theta=theta, theta_dot=theta_dot, time=0)
-    return mountain_car.EnvState(position=jnp.float32(obs[0]), velocity=jnp.float32(obs[1]), time=0)
+    return mountain_car.EnvState(
+        position=jnp.float32(obs[0]), velocity=jnp.float32(obs[1]), time=0
+    )
 
 
 @functools.cache
@@ -98,7 +108,10 @@ def test_replaying_the_recorded_actions_gives_the_recorded_experience(ending):
             s = step(state, rollout.action[t, e])
             length, episode_return = length + 1, episode_return + float(s.reward)
             assert rollout.reward[t, e] == s.shaped_reward
-            assert rollout.terminated[t, e] == s.terminated and rollout.truncated[t, e] == s.truncated
+            assert (
+                rollout.terminated[t, e] == s.terminated
+                and rollout.truncated[t, e] == s.truncated
+            )
             assert run.ends.episode_length[t, e] == length
             assert run.ends.episode_return[t, e] == pytest.approx(episode_return)
             over = bool(s.terminated or s.truncated)
@@ -116,7 +129,11 @@ def test_replaying_the_recorded_actions_gives_the_recorded_experience(ending):
         assert run.after.episode_return[e] == pytest.approx(episode_return)
         np.testing.assert_allclose(
             np.array(jax.tree.leaves(state.replace(time=0))),
-            np.array(jax.tree.leaves(jax.tree.map(lambda x: x[e], run.after.state).replace(time=0))), rtol=1e-5)
+            np.array(
+                jax.tree.leaves(jax.tree.map(lambda x: x[e], run.after.state).replace(time=0))
+            ),
+            rtol=1e-5,
+        )
     assert num_ended >= run.num_envs
 
 
@@ -125,7 +142,9 @@ def test_log_prob_and_value_are_those_of_the_recorded_observation(ending):
     run = ROLLOUTS[ending]()
     for t in range(run.num_steps):
         pi, value = run.policy_and_value(run.params, run.rollout.obs[t])
-        np.testing.assert_allclose(run.rollout.log_prob[t], pi.log_prob(run.rollout.action[t]), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            run.rollout.log_prob[t], pi.log_prob(run.rollout.action[t]), rtol=1e-4, atol=1e-6
+        )
         np.testing.assert_allclose(run.rollout.value[t], value, rtol=1e-4, atol=1e-6)
 
 
@@ -134,7 +153,9 @@ def test_log_prob_and_value_are_right_when_evaluated_in_chunks():
     run = Rollout("CartPole-v1", num_steps=40, num_envs=32)
     pi, value = run.policy_and_value(run.params, run.rollout.obs)
     np.testing.assert_allclose(run.rollout.value, value, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(run.rollout.log_prob, pi.log_prob(run.rollout.action), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        run.rollout.log_prob, pi.log_prob(run.rollout.action), rtol=1e-4, atol=1e-5
+    )
 
 
 # ---------------------------------------------------------------- next_value
@@ -146,7 +167,9 @@ def test_next_value_at_ordinary_steps_is_the_value_of_the_next_row():
     following = np.concatenate([rollout.value[1:], run.critic(run.after.obs)[None]])
     ordinary = ~(rollout.terminated | rollout.truncated)
     assert ordinary[-1].any()
-    np.testing.assert_allclose(rollout.next_value[ordinary], following[ordinary], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        rollout.next_value[ordinary], following[ordinary], rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("num_steps", [30, 10])  # 超时在当中，和在最后一行
@@ -157,7 +180,9 @@ def test_next_value_at_a_timeout_is_the_value_of_the_final_observation(num_steps
     assert rollout.truncated[9].all() and rollout.truncated.sum() == run.num_envs
     for e in range(run.num_envs):
         obs = rollout.obs[9, e] * [0.9, 0.07] + [-0.3, 0.0]  # 缩放的反变换
-        state = mountain_car.EnvState(position=jnp.float32(obs[0]), velocity=jnp.float32(obs[1]), time=199)
+        state = mountain_car.EnvState(
+            position=jnp.float32(obs[0]), velocity=jnp.float32(obs[1]), time=199
+        )
         final = run.env.step(KEY, state, rollout.action[9, e], run.hyper)
         assert final.truncated
         assert rollout.next_value[9, e] == pytest.approx(float(run.critic(final.obs)), abs=1e-4)
@@ -165,7 +190,9 @@ def test_next_value_at_a_timeout_is_the_value_of_the_final_observation(num_steps
         assert abs(rollout.next_value[9, e] - run.critic(fresh)) > 1e-3
     following = np.concatenate([rollout.value[1:], run.critic(run.after.obs)[None]])
     ordinary = ~rollout.truncated
-    np.testing.assert_allclose(rollout.next_value[ordinary], following[ordinary], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        rollout.next_value[ordinary], following[ordinary], rtol=1e-5, atol=1e-6
+    )
 
 
 # ---------------------------------------------------------------- 回合
@@ -173,8 +200,14 @@ def test_next_value_at_a_timeout_is_the_value_of_the_final_observation(num_steps
 
 def test_a_whole_mountain_car_episode_is_200_steps_and_returns_minus_200():
     run = Rollout("MountainCar-v0", num_steps=201, num_envs=2)
-    assert run.ends.ended.sum() == 2 and run.ends.ended[199].all() and run.rollout.truncated[199].all()
-    assert (run.ends.episode_length[199] == 200).all() and (run.ends.episode_return[199] == -200).all()
+    assert (
+        run.ends.ended.sum() == 2
+        and run.ends.ended[199].all()
+        and run.rollout.truncated[199].all()
+    )
+    assert (run.ends.episode_length[199] == 200).all() and (
+        run.ends.episode_return[199] == -200
+    ).all()
     assert (run.after.episode_length == 1).all() and (run.after.episode_return == -1).all()
 
 
@@ -218,20 +251,27 @@ def test_sampled_actions_follow_softmax_of_the_logits():
     assert chi_square(counts, action.size * FixedPolicy.probs) < 13.8  # 自由度 2 的 0.999 分位
 
 
-@pytest.mark.parametrize("first, second", [
-    (np.s_[:-1], np.s_[1:]),  # 相邻的两步
-    (np.s_[:, :-1], np.s_[:, 1:]),  # 相邻的两个环境
-])
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (np.s_[:-1], np.s_[1:]),  # 相邻的两步
+        (np.s_[:, :-1], np.s_[:, 1:]),  # 相邻的两个环境
+    ],
+)
 def test_actions_of_neighbouring_steps_and_environments_are_independent(first, second):
     action = fixed_policy_rollout().action
     pairs = 3 * action[first].ravel() + action[second].ravel()
     expected = pairs.size * np.outer(FixedPolicy.probs, FixedPolicy.probs).ravel()
-    assert chi_square(np.bincount(pairs, minlength=9), expected) < 26.1  # 自由度 8 的 0.999 分位
+    assert (
+        chi_square(np.bincount(pairs, minlength=9), expected) < 26.1
+    )  # 自由度 8 的 0.999 分位
 
 
 def test_log_prob_of_the_fixed_policy_is_the_log_of_its_probabilities():
     rollout = fixed_policy_rollout()
-    np.testing.assert_allclose(rollout.log_prob, np.log(FixedPolicy.probs)[rollout.action], rtol=1e-5)
+    np.testing.assert_allclose(
+        rollout.log_prob, np.log(FixedPolicy.probs)[rollout.action], rtol=1e-5
+    )
 
 
 def test_the_same_key_gives_the_same_experience_bit_for_bit():

@@ -8,8 +8,23 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "ppo_lib"
 
 ORDER = [
-    "_version", "_runtime", "config", "envs", "networks", "advantage", "diagnostics", "rollout", "loss",
-    "optimizer", "training", "progress", "experiment", "statistics", "plotting", "course", "__main__",
+    "_version",
+    "_runtime",
+    "config",
+    "envs",
+    "networks",
+    "advantage",
+    "diagnostics",
+    "rollout",
+    "loss",
+    "optimizer",
+    "training",
+    "progress",
+    "experiment",
+    "statistics",
+    "plotting",
+    "course",
+    "__main__",
 ]
 """从前到后；一个房间只能引用排在它前面的。"""
 
@@ -48,18 +63,32 @@ def test_no_room_imports_a_later_one(path):
 
 def test_every_room_of_the_order_that_is_built_is_checked():
     checked = {path.parts[0].removesuffix(".py") for path in SOURCES}
-    assert {"config", "envs", "networks", "rollout", "advantage", "loss", "optimizer", "diagnostics",
-            "training", "experiment", "__main__"} <= checked
+    assert {
+        "config",
+        "envs",
+        "networks",
+        "rollout",
+        "advantage",
+        "loss",
+        "optimizer",
+        "diagnostics",
+        "training",
+        "experiment",
+        "__main__",
+    } <= checked
 
 
-@pytest.mark.parametrize("source, rooms", [
-    ("from ppo_lib.envs import GOAL", {"envs"}),
-    ("import ppo_lib.training as t", {"training"}),
-    ("from ppo_lib import loss, optimizer", {"loss", "optimizer"}),
-    ("def f():\n    from ppo_lib.experiment import train", {"experiment"}),
-    ("from ppo_lib.networks.cpu import matmul", {"networks"}),
-    ("import jax, ppo_library.x", set()),
-    ("from ppo_lib.config import PPOConfig", set()),  # 自己的房间不算
-])
+@pytest.mark.parametrize(
+    "source, rooms",
+    [
+        ("from ppo_lib.envs import GOAL", {"envs"}),
+        ("import ppo_lib.training as t", {"training"}),
+        ("from ppo_lib import loss, optimizer", {"loss", "optimizer"}),
+        ("def f():\n    from ppo_lib.experiment import train", {"experiment"}),
+        ("from ppo_lib.networks.cpu import matmul", {"networks"}),
+        ("import jax, ppo_library.x", set()),
+        ("from ppo_lib.config import PPOConfig", set()),  # 自己的房间不算
+    ],
+)
 def test_the_check_sees_every_way_to_import(source, rooms):
     assert imported_rooms(source, own_room="config") == rooms

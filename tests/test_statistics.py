@@ -29,14 +29,18 @@ def test_band_covers_the_true_mean_about_as_often_as_it_says():
     """从已知分布抽 200 组、每组 30 个种子，95% 带应当约有 95% 盖住真值。"""
     rng = np.random.default_rng(1)
     groups = rng.normal(5.0, 2.0, (200, 30))
-    bands = [bootstrap_band(group, np.mean, draws=400, seed=i) for i, group in enumerate(groups)]
+    bands = [
+        bootstrap_band(group, np.mean, draws=400, seed=i) for i, group in enumerate(groups)
+    ]
     covered = np.mean([low <= 5 <= high for low, high in bands])
     assert 0.88 <= covered <= 0.99
 
 
 def test_band_narrows_with_more_seeds():
     rng = np.random.default_rng(2)
-    width = [np.subtract(*reversed(bootstrap_band(rng.normal(size=n), np.mean))) for n in (5, 500)]
+    width = [
+        np.subtract(*reversed(bootstrap_band(rng.normal(size=n), np.mean))) for n in (5, 500)
+    ]
     assert width[1] < width[0] / 3
 
 

@@ -17,22 +17,40 @@ from peers import workload  # noqa: E402
 
 def record(round_, peer, system, speed, num_seeds=1, **extra):
     """一条测量记录。"""
-    return dict(round=round_, peer=peer, system=system, num_seeds=num_seeds, steps_per_second=speed,
-                compile_seconds=2.0, peak_mb=500.0, versions={"rejax": "0.1.3"}) | extra
+    return (
+        dict(
+            round=round_,
+            peer=peer,
+            system=system,
+            num_seeds=num_seeds,
+            steps_per_second=speed,
+            compile_seconds=2.0,
+            peak_mb=500.0,
+            versions={"rejax": "0.1.3"},
+        )
+        | extra
+    )
 
 
 def failed(round_, peer, system, num_seeds=1):
-    return dict(round=round_, peer=peer, system=system, num_seeds=num_seeds, error="超过 9 秒没有跑完")
+    return dict(
+        round=round_, peer=peer, system=system, num_seeds=num_seeds, error="超过 9 秒没有跑完"
+    )
 
 
 # ---------------------------------------------------------------- 测量进程的输出
 
 
 def test_parse_result_takes_the_last_line():
-    assert tp.parse_result('a library says hello\n{"steps_per_second": 3.5}\n')["steps_per_second"] == 3.5
+    assert (
+        tp.parse_result('a library says hello\n{"steps_per_second": 3.5}\n')["steps_per_second"]
+        == 3.5
+    )
 
 
-@pytest.mark.parametrize("stdout", ["", "no json", "[]", "3", "{}", '{"steps_per_second": 0}', '{"steps_'])
+@pytest.mark.parametrize(
+    "stdout", ["", "no json", "[]", "3", "{}", '{"steps_per_second": 0}', '{"steps_']
+)
 def test_parse_result_rejects_what_is_no_result(stdout):
     with pytest.raises(tp.MeasureError, match="读不懂"):
         tp.parse_result(stdout)
@@ -43,7 +61,9 @@ def test_worker_reports_speed_compile_time_and_memory(monkeypatch, capsys):
     monkeypatch.setattr(workload.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(sys, "argv", ["peer", "--seeds=10", "--steps=4096", "--repeat=3"])
     built, passes = [], []
-    workload.main(lambda *sizes: built.append(sizes) or passes.append, packages=["no-such-package"])
+    workload.main(
+        lambda *sizes: built.append(sizes) or passes.append, packages=["no-such-package"]
+    )
     result = tp.parse_result(capsys.readouterr().out)
     assert built == [(10, 4096)] and passes == [0, 1, 2, 3]
     assert result["steps_per_second"] == 10 * 4096 / 2.0
@@ -90,11 +110,16 @@ def test_steps_are_whole_updates_and_long_enough():
 
 def test_ratios_divide_within_a_round_and_a_pair():
     records = [
-        record(0, "rejax", "ours", 300), record(0, "rejax", "rejax", 100),
-        record(0, "sb3", "ours", 900), record(0, "sb3", "sb3", 100),  # 另一对，不能混进来
-        record(1, "rejax", "rejax", 200), record(1, "rejax", "ours", 400),  # 换了先后
-        record(2, "rejax", "ours", 500), failed(2, "rejax", "rejax"),
-        record(0, "rejax", "ours", 70, num_seeds=10), record(0, "rejax", "rejax", 10, num_seeds=10),
+        record(0, "rejax", "ours", 300),
+        record(0, "rejax", "rejax", 100),
+        record(0, "sb3", "ours", 900),
+        record(0, "sb3", "sb3", 100),  # 另一对，不能混进来
+        record(1, "rejax", "rejax", 200),
+        record(1, "rejax", "ours", 400),  # 换了先后
+        record(2, "rejax", "ours", 500),
+        failed(2, "rejax", "rejax"),
+        record(0, "rejax", "ours", 70, num_seeds=10),
+        record(0, "rejax", "rejax", 10, num_seeds=10),
     ]
     assert tp.ratios(records, "rejax", 1) == [3.0, 2.0]
     assert tp.ratios(records, "rejax", 10) == [7.0]
@@ -110,8 +135,15 @@ def test_rounds_alternate_and_a_failed_trial_is_recorded(monkeypatch, capsys):
     monkeypatch.setattr(tp, "measure", measure)
     records = tp.compare([("rejax", 1), ("sbx", 1)], tp.parse_args(["--rounds=2"]))
     assert [(r["round"], r["system"]) for r in records] == [
-        (0, "ours"), (0, "rejax"), (0, "ours"), (0, "sbx"),
-        (1, "rejax"), (1, "ours"), (1, "sbx"), (1, "ours")]
+        (0, "ours"),
+        (0, "rejax"),
+        (0, "ours"),
+        (0, "sbx"),
+        (1, "rejax"),
+        (1, "ours"),
+        (1, "sbx"),
+        (1, "ours"),
+    ]
     assert [r["system"] for r in records if "error" in r] == ["sbx", "sbx"]
     assert "坏了" in capsys.readouterr().err
 
@@ -121,12 +153,18 @@ def test_rounds_alternate_and_a_failed_trial_is_recorded(monkeypatch, capsys):
 
 def test_table_shows_median_ratio_range_and_gaps():
     records = []
-    for round_, (ours, rejax) in enumerate([(800_000, 400_000), (900_000, 300_000), (1_000_000, 400_000)]):
-        records += [record(round_, "rejax", "ours", ours), record(round_, "rejax", "rejax", rejax),
-                    failed(round_, "sb3", "sb3")]
+    for round_, (ours, rejax) in enumerate(
+        [(800_000, 400_000), (900_000, 300_000), (1_000_000, 400_000)]
+    ):
+        records += [
+            record(round_, "rejax", "ours", ours),
+            record(round_, "rejax", "rejax", rejax),
+            failed(round_, "sb3", "sb3"),
+        ]
     rows = tp.summarise(records, ("rejax", "sb3"))
     assert [(r["system"], r["num_seeds"]) for r in rows] == [
-        (name, n) for n in (1, 10) for name in ("ours", "rejax", "sb3")]
+        (name, n) for n in (1, 10) for name in ("ours", "rejax", "sb3")
+    ]
     lines = tp.render(rows).splitlines()
     split = [re.split(r"\s{2,}", line) for line in lines]
     assert split[2] == ["ppo_lib", "1", "900,000", "-", "2.0", "500"]
@@ -146,7 +184,9 @@ def test_display_width_counts_han_twice():
 
 def test_only_keeps_the_order_and_helps_with_typos():
     assert tp.parse_only("sb3, rejax") == ("rejax", "sb3")
-    with pytest.raises(argparse.ArgumentTypeError, match="没有名为 'rejacks' 的对手；最接近的是 'rejax'"):
+    with pytest.raises(
+        argparse.ArgumentTypeError, match="没有名为 'rejacks' 的对手；最接近的是 'rejax'"
+    ):
         tp.parse_only("rejacks")
 
 
@@ -159,12 +199,22 @@ def test_quick_yields_to_what_is_written_out():
 def test_main_prints_one_table_and_writes_json(monkeypatch, capsys, tmp_path):
     speed = {"ours": 800_000.0, "rejax": 400_000.0}
     monkeypatch.setattr(tp, "prepare", lambda env: sys.executable)
-    monkeypatch.setattr(tp, "measure", lambda name, n, *_: dict(
-        steps_per_second=speed[name], compile_seconds=1.0, peak_mb=1.0, versions={"jax": "0.10.2"}))
+    monkeypatch.setattr(
+        tp,
+        "measure",
+        lambda name, n, *_: dict(
+            steps_per_second=speed[name],
+            compile_seconds=1.0,
+            peak_mb=1.0,
+            versions={"jax": "0.10.2"},
+        ),
+    )
     out = tmp_path / "result.json"
     assert tp.main(["--only=rejax", f"--out={out}"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("2.00 [2.00, 2.00]") == 2 and "jax 0.10.2" in printed and "核" in printed
+    assert (
+        printed.count("2.00 [2.00, 2.00]") == 2 and "jax 0.10.2" in printed and "核" in printed
+    )
     report = json.loads(out.read_text(encoding="utf-8"))
     assert len(report["measurements"]) == 3 * 2 * 2  # 轮 × (1、10 个种子) × (ppo_lib、rejax)
     assert report["workload"]["env_name"] == "CartPole-v1"
@@ -185,4 +235,6 @@ def test_lock_is_hashed_and_holds_every_direct_requirement(env):
         assert re.match(r"[\w.-]+", line)[0] in locked
         if "==" in line:
             assert re.search(rf"^{re.escape(line.strip())}\b", lock, flags=re.MULTILINE)
-    assert not {"torch", "triton"} & locked and not any(name.startswith("nvidia") for name in locked)
+    assert not {"torch", "triton"} & locked and not any(
+        name.startswith("nvidia") for name in locked
+    )

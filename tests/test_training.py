@@ -15,9 +15,24 @@ from ppo_lib import PPOConfig, training
 from ppo_lib.envs import make_env
 from ppo_lib.loss import Minibatch
 from ppo_lib.rollout import collect_rollout
-from ppo_lib.training import CHUNK, init_state, make_network, make_train, minibatch_orders, random_order, update_once
+from ppo_lib.training import (
+    CHUNK,
+    init_state,
+    make_network,
+    make_train,
+    minibatch_orders,
+    random_order,
+    update_once,
+)
 
-SMALL = dict(num_envs=4, num_steps=32, hidden_sizes=(8,), num_minibatches=2, update_epochs=2, total_timesteps=12_800)
+SMALL = dict(
+    num_envs=4,
+    num_steps=32,
+    hidden_sizes=(8,),
+    num_minibatches=2,
+    update_epochs=2,
+    total_timesteps=12_800,
+)
 
 
 class Setup:
@@ -43,10 +58,18 @@ class Setup:
 
     def rollout(self):
         """update_once 将要看到的那段经验，和它打乱用的钥匙。"""
-        rollout_key, shuffle_key = jax.random.split(jax.random.fold_in(self.state.key, self.state.update))
+        rollout_key, shuffle_key = jax.random.split(
+            jax.random.fold_in(self.state.key, self.state.update)
+        )
         _, rollout, _ = collect_rollout(
-            self.state.params, self.state.env, rollout_key, self.hyper,
-            network=self.network, env=self.env, num_steps=self.cfg.num_steps)
+            self.state.params,
+            self.state.env,
+            rollout_key,
+            self.hyper,
+            network=self.network,
+            env=self.env,
+            num_steps=self.cfg.num_steps,
+        )
         return rollout, shuffle_key
 
 
@@ -77,7 +100,9 @@ def test_an_update_of_one_minibatch_reports_no_kl_and_nothing_clipped():
 
 
 def order_config(shuffle, update_epochs=5):
-    return PPOConfig(num_envs=8, num_steps=6, num_minibatches=4, update_epochs=update_epochs, shuffle=shuffle)
+    return PPOConfig(
+        num_envs=8, num_steps=6, num_minibatches=4, update_epochs=update_epochs, shuffle=shuffle
+    )
 
 
 @pytest.mark.parametrize("shuffle, units", [("envs_once", 8), ("envs", 8), ("samples", 48)])
@@ -91,7 +116,9 @@ def test_every_epoch_is_a_permutation(shuffle, units):
 
 @pytest.mark.parametrize("shuffle", ["envs_once", "envs", "samples"])
 def test_another_key_draws_another_order(shuffle):
-    draw = [np.asarray(minibatch_orders(jax.random.key(k), order_config(shuffle))) for k in range(2)]
+    draw = [
+        np.asarray(minibatch_orders(jax.random.key(k), order_config(shuffle))) for k in range(2)
+    ]
     assert (draw[0] != draw[1]).any()
 
 
@@ -145,8 +172,14 @@ def test_random_order_has_no_bias_where_few_random_bits_are_left():
 def numbered_batch(cfg):
     """每个样本的每个字段都写着它自己的编号 t * num_envs + e。"""
     number = jnp.arange(cfg.batch_size).reshape(cfg.num_steps, cfg.num_envs)
-    return Minibatch(obs=jnp.stack([number, -number, number], -1), action=number, log_prob=number,
-                     value=number, advantage=number, target=number)
+    return Minibatch(
+        obs=jnp.stack([number, -number, number], -1),
+        action=number,
+        log_prob=number,
+        value=number,
+        advantage=number,
+        target=number,
+    )
 
 
 @pytest.mark.parametrize("shuffle", ["envs_once", "envs", "samples"])
@@ -157,8 +190,14 @@ def test_minibatches_use_each_sample_once_and_keep_its_fields_together(shuffle):
     assert minibatches.obs.shape == (4, 12, 3)
     number = np.asarray(minibatches.action)  # (num_minibatches, batch)
     np.testing.assert_array_equal(np.sort(number.ravel()), np.arange(48))
-    for field in (minibatches.log_prob, minibatches.value, minibatches.advantage, minibatches.target,
-                  minibatches.obs[..., 0], -minibatches.obs[..., 1]):
+    for field in (
+        minibatches.log_prob,
+        minibatches.value,
+        minibatches.advantage,
+        minibatches.target,
+        minibatches.obs[..., 0],
+        -minibatches.obs[..., 1],
+    ):
         np.testing.assert_array_equal(field, number)
 
     envs_per_minibatch = [len(set(row % cfg.num_envs)) for row in number]
@@ -189,15 +228,26 @@ def captured_gae(monkeypatch, setup):
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.9])
-def test_bootstrap_truncation_changes_targets_through_truncated_steps_only(monkeypatch, gae_lambda):
+def test_bootstrap_truncation_changes_targets_through_truncated_steps_only(
+    monkeypatch, gae_lambda
+):
     """少接的正是 γ·V(s')；它沿 (γλ)^k 传回本回合更早的步，传不到别的回合。"""
     gamma = 0.8
     kept, dropped = (
-        captured_gae(monkeypatch, Setup(bootstrap_truncation=flag, gae_lambda=gae_lambda, gamma=gamma).near_timeout())
-        for flag in (True, False))
+        captured_gae(
+            monkeypatch,
+            Setup(bootstrap_truncation=flag, gae_lambda=gae_lambda, gamma=gamma).near_timeout(),
+        )
+        for flag in (True, False)
+    )
     (reward, value, next_value, terminated, truncated), (_, target) = kept
     assert not terminated.any()
-    assert [list(np.flatnonzero(truncated[:, env])) for env in range(4)] == [[7], [13], [19], [25]]
+    assert [list(np.flatnonzero(truncated[:, env])) for env in range(4)] == [
+        [7],
+        [13],
+        [19],
+        [25],
+    ]
     np.testing.assert_array_equal(dropped[0][3], truncated)  # 截断当成了结束
 
     expected = np.zeros_like(target)
@@ -216,8 +266,15 @@ def test_bootstrap_truncation_changes_targets_through_truncated_steps_only(monke
 def reference_gae(rollout, cfg):
     """逐个环境、逐步往回递推；截断且不接时当作结束。"""
     reward, value, next_value, terminated, truncated = (
-        np.asarray(x, np.float64) for x in (rollout.reward, rollout.value, rollout.next_value,
-                                            rollout.terminated, rollout.truncated))
+        np.asarray(x, np.float64)
+        for x in (
+            rollout.reward,
+            rollout.value,
+            rollout.next_value,
+            rollout.terminated,
+            rollout.truncated,
+        )
+    )
     advantage = np.zeros_like(reward)
     for env in range(cfg.num_envs):
         running = 0.0
@@ -226,7 +283,12 @@ def reference_gae(rollout, cfg):
             future = 0.0 if over else next_value[t, env]
             if terminated[t, env] or truncated[t, env]:
                 running = 0.0
-            running = reward[t, env] + cfg.gamma * future - value[t, env] + cfg.gamma * cfg.gae_lambda * running
+            running = (
+                reward[t, env]
+                + cfg.gamma * future
+                - value[t, env]
+                + cfg.gamma * cfg.gae_lambda * running
+            )
             advantage[t, env] = running
     return advantage, advantage + value
 
@@ -235,9 +297,16 @@ def reference_forward(params, obs, activation):
     """两个一层的 MLP，直接读参数写出。"""
     p = params["params"]
     f = {"relu": lambda x: jnp.where(x > 0, x, 0), "tanh": jnp.tanh}[activation]
-    logits = f(obs @ p["actor_0"]["kernel"] + p["actor_0"]["bias"]) @ p["actor_head"]["kernel"] + p["actor_head"]["bias"]
-    value = f(obs @ p["critic_0"]["kernel"] + p["critic_0"]["bias"]) @ p["critic_head"]["kernel"]
-    return logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True), (value + p["critic_head"]["bias"])[:, 0]
+    logits = (
+        f(obs @ p["actor_0"]["kernel"] + p["actor_0"]["bias"]) @ p["actor_head"]["kernel"]
+        + p["actor_head"]["bias"]
+    )
+    value = (
+        f(obs @ p["critic_0"]["kernel"] + p["critic_0"]["bias"]) @ p["critic_head"]["kernel"]
+    )
+    return logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True), (
+        value + p["critic_head"]["bias"]
+    )[:, 0]
 
 
 def reference_loss(params, obs, action, old_log_prob, old_value, advantage, target, cfg):
@@ -248,10 +317,13 @@ def reference_loss(params, obs, action, old_log_prob, old_value, advantage, targ
     gain = jnp.where(  # 逐种情形写出裁剪目标
         advantage >= 0,
         advantage * jnp.where(ratio > 1 + cfg.clip_eps, 1 + cfg.clip_eps, ratio),
-        advantage * jnp.where(ratio < 1 - cfg.clip_eps, 1 - cfg.clip_eps, ratio))
+        advantage * jnp.where(ratio < 1 - cfg.clip_eps, 1 - cfg.clip_eps, ratio),
+    )
     error = (value - target) ** 2
     if cfg.clip_value:
-        near = jnp.minimum(jnp.maximum(value, old_value - cfg.clip_eps), old_value + cfg.clip_eps)
+        near = jnp.minimum(
+            jnp.maximum(value, old_value - cfg.clip_eps), old_value + cfg.clip_eps
+        )
         error = jnp.maximum(error, (near - target) ** 2)
     entropy = -(jnp.exp(log_probs) * log_probs).sum(-1)
     return -gain.mean() + cfg.vf_coef * 0.5 * error.mean() - cfg.ent_coef * entropy.mean()
@@ -264,11 +336,22 @@ def reference_update(setup):
     advantage, target = reference_gae(rollout, cfg)
     if cfg.advantage_norm == "batch":
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-    fields = [np.asarray(x) for x in (rollout.obs, rollout.action, rollout.log_prob, rollout.value,
-                                      advantage.astype(np.float32), target.astype(np.float32))]
+    fields = [
+        np.asarray(x)
+        for x in (
+            rollout.obs,
+            rollout.action,
+            rollout.log_prob,
+            rollout.value,
+            advantage.astype(np.float32),
+            target.astype(np.float32),
+        )
+    ]
     lr = cfg.lr * (1 - int(setup.state.update) / cfg.num_updates) if cfg.anneal_lr else cfg.lr
     optimizer = optax.chain(
-        optax.clip_by_global_norm(cfg.max_grad_norm), optax.adam(lr, cfg.beta_1, cfg.beta_2, eps=cfg.adam_eps))
+        optax.clip_by_global_norm(cfg.max_grad_norm),
+        optax.adam(lr, cfg.beta_1, cfg.beta_2, eps=cfg.adam_eps),
+    )
     params, opt_state, norms = setup.state.params, None, []
     opt_state = optimizer.init(params)
     gradient = jax.jit(jax.grad(functools.partial(reference_loss, cfg=cfg)))
@@ -277,7 +360,10 @@ def reference_update(setup):
             if cfg.shuffle == "samples":
                 step, env = part // cfg.num_envs, part % cfg.num_envs
             else:
-                env, step = (x.ravel() for x in np.meshgrid(part, np.arange(cfg.num_steps), indexing="ij"))
+                env, step = (
+                    x.ravel()
+                    for x in np.meshgrid(part, np.arange(cfg.num_steps), indexing="ij")
+                )
             grad = gradient(params, *[field[step, env] for field in fields])
             norms.append(float(np.sqrt(sum((x**2).sum() for x in jax.tree.leaves(grad)))))
             updates, opt_state = optimizer.update(grad, opt_state, params)
@@ -285,11 +371,29 @@ def reference_update(setup):
     return params, norms
 
 
-@pytest.mark.parametrize("changes", [
-    dict(),
-    dict(shuffle="samples", advantage_norm="batch", clip_value=True, anneal_lr=False, activation="tanh", ent_coef=0.05),
-    dict(shuffle="envs", advantage_norm="none", bootstrap_truncation=False, beta_1=0.5, beta_2=0.9, max_grad_norm=100.0),
-], ids=["guide", "samples-batch-clipped_value", "envs-none-timeout_terminal"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(
+            shuffle="samples",
+            advantage_norm="batch",
+            clip_value=True,
+            anneal_lr=False,
+            activation="tanh",
+            ent_coef=0.05,
+        ),
+        dict(
+            shuffle="envs",
+            advantage_norm="none",
+            bootstrap_truncation=False,
+            beta_1=0.5,
+            beta_2=0.9,
+            max_grad_norm=100.0,
+        ),
+    ],
+    ids=["guide", "samples-batch-clipped_value", "envs-none-timeout_terminal"],
+)
 def test_an_update_equals_an_independent_loop(changes):
     setup = Setup(seed=1, lr=2e-2, clip_eps=0.01, **changes).near_timeout()
     setup.state = setup.state._replace(update=jnp.int32(30))
@@ -297,7 +401,11 @@ def test_an_update_equals_an_independent_loop(changes):
     params, norms = reference_update(setup)
     moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), params, setup.state.params)
     assert min(jax.tree.leaves(moved)) > 1e-3  # 每一层都真的动了
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5), new_state.params, params)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5),
+        new_state.params,
+        params,
+    )
     np.testing.assert_allclose(metrics["grad_norm"], np.mean(norms), rtol=1e-4)
     assert metrics["clip_frac"] > 0  # 裁剪也查到了
     assert new_state.update == 31
@@ -314,7 +422,10 @@ def test_advantage_norm_choices_differ(monkeypatch):
 
     monkeypatch.setattr(training, "take_minibatches", spy)
     norms = "none", "minibatch", "batch"
-    losses = [float(Setup(advantage_norm=norm).near_timeout().update()[1]["grad_norm"]) for norm in norms]
+    losses = [
+        float(Setup(advantage_norm=norm).near_timeout().update()[1]["grad_norm"])
+        for norm in norms
+    ]
     assert len({round(loss, 3) for loss in losses}) == 3
     assert abs(seen["batch"].mean()) < 1e-5 and abs(seen["batch"].std() - 1) < 1e-4
     np.testing.assert_array_equal(seen["none"], seen["minibatch"])
@@ -324,7 +435,14 @@ def test_advantage_norm_choices_differ(monkeypatch):
 # ---------------------------------------------------------------- 许多次更新
 
 
-TINY = dict(env_name="CartPole-v1", num_envs=2, num_steps=4, hidden_sizes=(4,), num_minibatches=1, update_epochs=1)
+TINY = dict(
+    env_name="CartPole-v1",
+    num_envs=2,
+    num_steps=4,
+    hidden_sizes=(4,),
+    num_minibatches=1,
+    update_epochs=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +457,7 @@ def tiny():
 
 def assert_same(a, b):
     """两棵树逐位相等。"""
+
     def key_data(x):
         return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 
@@ -379,7 +498,9 @@ def test_chunks_join_without_a_seam(tiny):
         state, part = run_chunk(state, hyper, n)
         rows.append({name: x[:n] for name, x in part.items()})
     assert_same(state, whole)
-    assert_same({name: np.concatenate([row[name] for row in rows]) for name in metrics}, metrics)
+    assert_same(
+        {name: np.concatenate([row[name] for row in rows]) for name in metrics}, metrics
+    )
 
 
 def test_updates_of_one_member_use_fresh_randomness(tiny):
@@ -401,5 +522,8 @@ def test_init_state_starts_from_nothing_learned():
     assert state.params["params"]["critic_head"]["bias"] == -50.0
     assert state.params["params"]["actor_head"]["bias"].sum() == 0
     other = Setup(seed=1, critic_bias=-50.0).state
-    assert (state.params["params"]["actor_0"]["kernel"] != other.params["params"]["actor_0"]["kernel"]).any()
+    assert (
+        state.params["params"]["actor_0"]["kernel"]
+        != other.params["params"]["actor_0"]["kernel"]
+    ).any()
     assert (state.env.obs != other.env.obs).any()

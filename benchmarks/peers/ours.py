@@ -1,7 +1,8 @@
 """ppo_lib。计时的是整个 ``train`` 调用，和别家同一把尺：初始化、主机循环、整理结果都算在内。"""
 
-from ppo_lib import PPOConfig, train
 from workload import WORKLOAD, main
+
+from ppo_lib import PPOConfig, train
 
 
 def build(num_seeds, steps):

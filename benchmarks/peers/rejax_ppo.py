@@ -40,7 +40,9 @@ def build(num_seeds, steps):
 
     def run(i):
         key = jax.random.key(i)
-        jax.block_until_ready(train(key if num_seeds == 1 else jax.random.split(key, num_seeds)))
+        jax.block_until_ready(
+            train(key if num_seeds == 1 else jax.random.split(key, num_seeds))
+        )
 
     return run
 

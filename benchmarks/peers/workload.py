@@ -44,7 +44,9 @@ def main(build, packages):
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, required=True)
-    parser.add_argument("--steps", type=int, required=True, help="每个种子的步数，BATCH_SIZE 的整数倍")
+    parser.add_argument(
+        "--steps", type=int, required=True, help="每个种子的步数，BATCH_SIZE 的整数倍"
+    )
     parser.add_argument("--repeat", type=int, required=True, help="热身之后计时几遍")
     args = parser.parse_args()
 

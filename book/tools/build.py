@@ -31,4 +31,6 @@ if __name__ == "__main__":
         build(quiet="--quiet" in sys.argv)
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)
-    print(f"书做好了（{time.perf_counter() - start:.0f} 秒）：{HTML.relative_to(ROOT)}/index.html")
+    print(
+        f"书做好了（{time.perf_counter() - start:.0f} 秒）：{HTML.relative_to(ROOT)}/index.html"
+    )

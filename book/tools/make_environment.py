@@ -28,7 +28,9 @@ def direct_dependencies() -> list[Requirement]:
     """pyproject.toml 里直接写明的每个依赖，含各个可选组，按名字排序。"""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    return sorted((Requirement(line) for group in groups for line in group), key=lambda r: r.name)
+    return sorted(
+        (Requirement(line) for group in groups for line in group), key=lambda r: r.name
+    )
 
 
 def locked_versions(python: str = PYTHON) -> dict[str, str]:

@@ -32,7 +32,16 @@ SYMBOLS = (
 
 def wanted_characters() -> set[str]:
     """ASCII、Latin-1、希腊字母、图里的符号、中文标点与全角字符、GB2312 一级字 3755 个。"""
-    chars = {chr(c) for c in (*range(0x20, 0x7F), *range(0xA0, 0x100), *range(0x391, 0x3A2), *range(0x3A3, 0x3AA), *range(0x3B1, 0x3CA))}
+    chars = {
+        chr(c)
+        for c in (
+            *range(0x20, 0x7F),
+            *range(0xA0, 0x100),
+            *range(0x391, 0x3A2),
+            *range(0x3A3, 0x3AA),
+            *range(0x3B1, 0x3CA),
+        )
+    }
     chars |= set(SYMBOLS) | set(EXTRA_HANZI)
     # GB2312 的 01 区（标点）、03 区（全角 ASCII），以及 16 到 55 区（一级字）
     for zone in (1, 3, *range(16, 56)):
@@ -56,7 +65,13 @@ def rename(font: TTFont) -> None:
     """改成短名字，好让 matplotlib 用 "Noto Sans SC" 找到它。"""
     names = font["name"]
     postscript = FAMILY.replace(" ", "") + "-Regular"
-    for name_id, text in {1: FAMILY, 2: "Regular", 3: postscript, 4: FAMILY, 6: postscript}.items():
+    for name_id, text in {
+        1: FAMILY,
+        2: "Regular",
+        3: postscript,
+        4: FAMILY,
+        6: postscript,
+    }.items():
         names.setName(text, name_id, 3, 1, 0x409)
     cff = font["CFF "].cff
     cff.fontNames[0] = postscript
@@ -66,7 +81,9 @@ def rename(font: TTFont) -> None:
 def main() -> None:
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else SOURCE
     if not source.exists():
-        raise SystemExit(f"找不到 {source}。先 apt-get install fonts-noto-cjk，或把路径写在命令后面。")
+        raise SystemExit(
+            f"找不到 {source}。先 apt-get install fonts-noto-cjk，或把路径写在命令后面。"
+        )
     font = open_simplified_chinese(source)
     font.recalcTimestamp = False  # 同样的输入做出同样的字节
 
@@ -84,7 +101,9 @@ def main() -> None:
     font.save(TARGET)
 
     missing = wanted - {chr(c) for c in font.getBestCmap()}
-    print(f"{TARGET.name}：{TARGET.stat().st_size / 1e6:.2f} MB，{len(font.getBestCmap())} 个字符")
+    print(
+        f"{TARGET.name}：{TARGET.stat().st_size / 1e6:.2f} MB，{len(font.getBestCmap())} 个字符"
+    )
     if missing:
         print("原字体里没有：", "".join(sorted(missing)))
 

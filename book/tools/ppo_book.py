@@ -23,7 +23,12 @@ from sphinx.search.zh import SearchChinese
 ROOT = Path(__file__).parents[2]
 
 # 章节的输出取决于这些文件。jupyter-cache 只看笔记本自己，所以把它们的散列写进缓存的路径。
-EXECUTION_INPUTS = ("ppo_lib/**/*.py", "ppo_lib/**/*.yaml", "book/data/**/*", "requirements.lock")
+EXECUTION_INPUTS = (
+    "ppo_lib/**/*.py",
+    "ppo_lib/**/*.yaml",
+    "book/data/**/*",
+    "requirements.lock",
+)
 
 
 def execution_hash(root: Path = ROOT) -> str:
@@ -57,16 +62,19 @@ def teach_search(app: Sphinx, config: Config) -> None:
 
 def github_url(remote: str) -> str | None:
     """把 git 远端地址变成 GitHub 网址；不在 GitHub 上就返回 None。"""
-    match = re.fullmatch(r"(?:https://|git@|ssh://git@)github\.com[:/](.+?)(?:\.git)?/?", remote)
+    match = re.fullmatch(
+        r"(?:https://|git@|ssh://git@)github\.com[:/](.+?)(?:\.git)?/?", remote
+    )
     return f"https://github.com/{match[1]}" if match else None
 
 
 def set_repository(app: Sphinx, config: Config) -> None:
     """有 GitHub 远端（或环境变量 BOOK_REPOSITORY）才给 Colab 按钮，否则它会指向别处。"""
     git = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
-    remote = os.environ.get("BOOK_REPOSITORY") or subprocess.run(
-        git, capture_output=True, text=True
-    ).stdout.strip()
+    remote = (
+        os.environ.get("BOOK_REPOSITORY")
+        or subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    )
     url = github_url(remote)
     options = config.html_theme_options
     if url:
@@ -97,7 +105,9 @@ def allow_tasklists_in_chapters() -> None:
 
     def create_parser_without_tasklists(config, renderer):
         extensions = set(config.enable_extensions) - {"tasklist"}
-        return create_parser(dataclasses.replace(config, enable_extensions=extensions), renderer)
+        return create_parser(
+            dataclasses.replace(config, enable_extensions=extensions), renderer
+        )
 
     myst_nb.core.read.create_md_parser = create_parser_without_tasklists
 

@@ -45,8 +45,13 @@ def main() -> None:
     try:
         server = open_server(port)
     except OSError as error:
-        sys.exit(f"端口 {port or FIRST_PORT} 用不了（{error.strerror}）。请换一个：make book PORT=9000")
-    print(f"请在浏览器里打开 http://127.0.0.1:{server.server_port}/ （按 Ctrl-C 停止）", flush=True)
+        sys.exit(
+            f"端口 {port or FIRST_PORT} 用不了（{error.strerror}）。请换一个：make book PORT=9000"
+        )
+    print(
+        f"请在浏览器里打开 http://127.0.0.1:{server.server_port}/ （按 Ctrl-C 停止）",
+        flush=True,
+    )
     try:
         server.serve_forever()
     except KeyboardInterrupt:

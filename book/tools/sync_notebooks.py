@@ -43,7 +43,9 @@ def out_of_date(chapters: Path = CHAPTERS) -> dict[Path, str | None]:
         source.with_suffix(".ipynb"): to_ipynb(source.read_text(encoding="utf-8"))
         for source in sorted(chapters.glob("*.md"))
     }
-    found = {path: path.read_text(encoding="utf-8") for path in sorted(chapters.glob("*.ipynb"))}
+    found = {
+        path: path.read_text(encoding="utf-8") for path in sorted(chapters.glob("*.ipynb"))
+    }
     return {
         path: wanted.get(path)
         for path in sorted({*wanted, *found})

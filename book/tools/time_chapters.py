@@ -57,9 +57,14 @@ def main() -> None:
         timing = timings.setdefault(chapter, {"cpu": None, "gpu": None})
         timing["read_minutes"] = read_minutes(notebook)
         timing["gpu" if on_gpu else "cpu"] = {
-            "seconds": run_seconds(notebook), "device": device, "date": datetime.date.today().isoformat()}
+            "seconds": run_seconds(notebook),
+            "device": device,
+            "date": datetime.date.today().isoformat(),
+        }
         print(chapter, timing)
-    TIMINGS.write_text(json.dumps(timings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    TIMINGS.write_text(
+        json.dumps(timings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ def chapter_card(chapter: str):
     timing = json.loads(TIMINGS_FILE.read_text(encoding="utf-8"))[chapter]
     return Markdown(
         f"**阅读**约 {timing['read_minutes']} 分钟。"
-        f"**运行**（首次，含编译）：CPU 上{describe(timing['cpu'])}；GPU 上{describe(timing['gpu'])}。")
+        f"**运行**（首次，含编译）：CPU 上{describe(timing['cpu'])}；GPU 上{describe(timing['gpu'])}。"
+    )
 
 
 def describe(measurement: dict | None) -> str:

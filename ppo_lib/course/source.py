@@ -18,7 +18,11 @@ def show_source(*objects):
 
     blocks = []
     for obj in objects:
-        file = Path(inspect.getsourcefile(obj)).relative_to(Path(ppo_lib.__file__).parents[1]).as_posix()
+        file = (
+            Path(inspect.getsourcefile(obj))
+            .relative_to(Path(ppo_lib.__file__).parents[1])
+            .as_posix()
+        )
         if inspect.ismodule(obj):
             where, source = f"`{file}`", inspect.getsource(obj)
         else:

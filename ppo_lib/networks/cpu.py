@@ -42,7 +42,9 @@ matmul.defvjp(_forward, _backward)
 def dot_general(x, kernel, dimension_numbers, precision=None, preferred_element_type=None):
     """给 ``flax.linen.Dense(dot_general=...)`` 用：x (..., n_in)，kernel (n_in, n_out)。"""
     if jax.default_backend() != "cpu":
-        return jax.lax.dot_general(x, kernel, dimension_numbers, precision, preferred_element_type)
+        return jax.lax.dot_general(
+            x, kernel, dimension_numbers, precision, preferred_element_type
+        )
     y = matmul(x.reshape(-1, x.shape[-1]), kernel)
     return jnp.reshape(y, (*x.shape[:-1], kernel.shape[-1]))
 
@@ -59,8 +61,13 @@ def in_chunks(f, x):
     num_steps, num_envs = jax.tree.leaves(x)[0].shape[:2]
     if jax.default_backend() != "cpu" or num_steps * num_envs <= CHUNK_ROWS:
         return f(x)
-    steps = max(d for d in range(1, num_steps + 1)
-                if num_steps % d == 0 and (d == 1 or d * num_envs <= CHUNK_ROWS))
-    chunks = jax.tree.map(lambda leaf: leaf.reshape(num_steps // steps, steps, *leaf.shape[1:]), x)
+    steps = max(
+        d
+        for d in range(1, num_steps + 1)
+        if num_steps % d == 0 and (d == 1 or d * num_envs <= CHUNK_ROWS)
+    )
+    chunks = jax.tree.map(
+        lambda leaf: leaf.reshape(num_steps // steps, steps, *leaf.shape[1:]), x
+    )
     y = jax.lax.map(f, chunks)
     return jax.tree.map(lambda leaf: leaf.reshape(num_steps, *leaf.shape[2:]), y)

@@ -4,4 +4,12 @@ from ppo_lib.plotting.curves import LiveCurve, plot_metric
 from ppo_lib.plotting.flow import plot_run_flow
 from ppo_lib.plotting.style import COLORS, new_figure, show, use_style
 
-__all__ = ["COLORS", "LiveCurve", "new_figure", "plot_metric", "plot_run_flow", "show", "use_style"]
+__all__ = [
+    "COLORS",
+    "LiveCurve",
+    "new_figure",
+    "plot_metric",
+    "plot_run_flow",
+    "show",
+    "use_style",
+]

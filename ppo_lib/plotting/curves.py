@@ -13,10 +13,19 @@ from ppo_lib.plotting.style import COLORS, new_figure, show
 from ppo_lib.statistics import bootstrap_band, iqm
 
 LABELS = {
-    "return": "回报", "episode_length": "回合长度（步）", "actor_loss": "策略损失", "value_loss": "价值损失",
-    "entropy": "熵（nat）", "grad_norm": "梯度范数", "mu_norm": "一阶矩的范数", "nu_norm": "二阶矩的范数",
-    "cosine_similarity": "梯度余弦相似度", "clip_frac": "裁剪比例", "approx_kl": "近似 KL（nat）",
-    "explained_variance": "解释方差", "learning_rate": "学习率",
+    "return": "回报",
+    "episode_length": "回合长度（步）",
+    "actor_loss": "策略损失",
+    "value_loss": "价值损失",
+    "entropy": "熵（nat）",
+    "grad_norm": "梯度范数",
+    "mu_norm": "一阶矩的范数",
+    "nu_norm": "二阶矩的范数",
+    "cosine_similarity": "梯度余弦相似度",
+    "clip_frac": "裁剪比例",
+    "approx_kl": "近似 KL（nat）",
+    "explained_variance": "解释方差",
+    "learning_rate": "学习率",
 }
 """指标名 → 图上的中文标签。"""
 
@@ -27,8 +36,16 @@ def forward_fill(values: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, np.maximum.accumulate(index, axis=1), axis=1)
 
 
-def plot_metric(dataset: xr.Dataset, metric: str = "return", ax: Axes | None = None, *,
-                color: str = COLORS[0], label: str | None = None, seeds: bool = True, draws: int = 500) -> Axes:
+def plot_metric(
+    dataset: xr.Dataset,
+    metric: str = "return",
+    ax: Axes | None = None,
+    *,
+    color: str = COLORS[0],
+    label: str | None = None,
+    seeds: bool = True,
+    draws: int = 500,
+) -> Axes:
     """画一个指标随环境步数的变化：四分位均值为线，95% 自助置信带为面，各个种子为细线。
 
     Args:
@@ -81,5 +98,10 @@ class LiveCurve:
         plot_metric(dataset, self.metric, ax)
         num_seeds = dataset.sizes["seed"]
         ax.set_xlim(0, self.cfg.num_updates * self.cfg.batch_size / 1e3)
-        ax.set_title(f"{self.cfg.env_name}，{num_seeds} 个种子：线为四分位均值，带为 95% 置信带，细线为各个种子")
-        return show(fig, f"{self.cfg.env_name} 的{LABELS.get(self.metric, self.metric)}随训练步数的变化，{num_seeds} 个种子")
+        ax.set_title(
+            f"{self.cfg.env_name}，{num_seeds} 个种子：线为四分位均值，带为 95% 置信带，细线为各个种子"
+        )
+        return show(
+            fig,
+            f"{self.cfg.env_name} 的{LABELS.get(self.metric, self.metric)}随训练步数的变化，{num_seeds} 个种子",
+        )

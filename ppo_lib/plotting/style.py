@@ -52,7 +52,9 @@ STYLE = {
 
 def use_style() -> None:
     """登记中文字体，换上这本书的样子。可以重复调用。"""
-    if FONT_FILE.name not in {Path(font.fname).name for font in font_manager.fontManager.ttflist}:
+    if FONT_FILE.name not in {
+        Path(font.fname).name for font in font_manager.fontManager.ttflist
+    }:
         font_manager.fontManager.addfont(FONT_FILE)
     mpl.rcParams.update(STYLE)
 
@@ -70,15 +72,19 @@ def to_svg(fig: Figure, alt: str) -> str:
     with mpl.rc_context({"svg.hashsalt": salt}):
         fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg"):].replace(INK, "currentColor")
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', rf'id="{salt}-', svg)
     svg = re.sub(r'(href="|url\()#', rf"\1#{salt}-", svg)
-    width, height = (float(x) for x in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
+    width, height = (
+        float(x) for x in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()
+    )
     pixels = width * 4 / 3  # 窄屏上缩到六成为止，再窄就在框里左右滑动，字不至于看不清
-    opening = (f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {width} {height}" '
-               f'style="width:100%;min-width:{0.6 * pixels:.0f}px;max-width:{pixels:.0f}px;height:auto" '
-               'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">')
+    opening = (
+        f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {width} {height}" '
+        f'style="width:100%;min-width:{0.6 * pixels:.0f}px;max-width:{pixels:.0f}px;height:auto" '
+        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
     return re.sub(r"<svg[^>]*>", opening, svg, count=1)
 
 
