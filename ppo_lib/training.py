@@ -7,6 +7,7 @@ experiment.py 的事。
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -104,47 +105,50 @@ def update_once(
     """一次更新：采样、算优势、学几遍，返回新状态和一行标量指标。"""
     rollout_key, shuffle_key = jax.random.split(jax.random.fold_in(state.key, state.update))
     carry, rollout, ends = collect_rollout(
-        state.params,
-        state.env,
-        rollout_key,
-        hyper,
-        network=network,
-        env=env,
-        num_steps=cfg.num_steps,
-    )
+        state.params, state.env, rollout_key, hyper,
+        network=network, env=env, num_steps=cfg.num_steps,
+    )  # fmt: skip
+    batch = make_batch(rollout, hyper, cfg)
+    learner, metrics = learn(state, batch, shuffle_key, hyper, cfg, network)
 
-    truncated = rollout.truncated
-    terminated = (
-        rollout.terminated if cfg.bootstrap_truncation else rollout.terminated | truncated
-    )
+    metrics |= episode_metrics(ends, rollout, env.name)
+    metrics["explained_variance"] = explained_variance(rollout.value, batch.target)
+    metrics = {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
+    return TrainState(*learner, carry, state.key, state.update + 1), metrics
+
+
+def make_batch(rollout: Transition, hyper: Hyperparams, cfg: PPOConfig) -> Minibatch:
+    """给一段经验配上优势和学习目标，每个字段前两维 (num_steps, num_envs)。"""
+    terminated = rollout.terminated
+    if not cfg.bootstrap_truncation:
+        terminated = terminated | rollout.truncated
     advantage, target = calculate_gae(
-        rollout.reward,
-        rollout.value,
-        rollout.next_value,
-        terminated,
-        truncated,
-        hyper.gamma,
-        hyper.gae_lambda,
-    )
+        rollout.reward, rollout.value, rollout.next_value, terminated, rollout.truncated,
+        hyper.gamma, hyper.gae_lambda,
+    )  # fmt: skip
     if cfg.advantage_norm == "batch":
         advantage = normalize(advantage)
-    batch = Minibatch(
+    return Minibatch(
         rollout.obs, rollout.action, rollout.log_prob, rollout.value, advantage, target
     )
 
+
+def learn(
+    state: TrainState, batch: Minibatch, key, hyper: Hyperparams, cfg: PPOConfig, network
+):
+    """同一批经验学 update_epochs 遍，每遍 num_minibatches 步梯度下降。
+
+    返回 ((params, opt_state, running_grad), 各步平均的指标)。
+    """
     lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
     optimizer = make_optimizer(cfg.optimizer, lr, hyper)
+    loss = functools.partial(
+        ppo_loss, network=network, advantage_norm=cfg.advantage_norm, clip_value=cfg.clip_value
+    )
 
     def one_minibatch(learner, minibatch: Minibatch):
         params, opt_state, running_grad = learner
-        grad, aux = jax.grad(ppo_loss, has_aux=True)(
-            params,
-            minibatch,
-            hyper,
-            network=network,
-            advantage_norm=cfg.advantage_norm,
-            clip_value=cfg.clip_value,
-        )
+        grad, aux = jax.grad(loss, has_aux=True)(params, minibatch, hyper)
         updates, opt_state = optimizer.update(grad, opt_state, params)
         params = jax.tree.map(jnp.add, params, updates)
         aux |= gradient_metrics(grad, running_grad, opt_state)
@@ -154,20 +158,10 @@ def update_once(
     def one_epoch(learner, order):
         return jax.lax.scan(one_minibatch, learner, take_minibatches(batch, order, cfg))
 
-    orders = minibatch_orders(shuffle_key, cfg)
     learner = (state.params, state.opt_state, state.running_grad)
-    learner, aux = jax.lax.scan(
-        one_epoch, learner, orders
-    )  # aux: (update_epochs, num_minibatches)
-
-    metrics = {name: x.mean() for name, x in aux.items()}
-    metrics |= episode_metrics(ends, rollout, env.name)
-    metrics |= {
-        "explained_variance": explained_variance(rollout.value, target),
-        "learning_rate": jnp.asarray(lr),
-    }
-    metrics = {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
-    return TrainState(*learner, carry, state.key, state.update + 1), metrics
+    learner, aux = jax.lax.scan(one_epoch, learner, minibatch_orders(key, cfg))
+    metrics = {name: x.mean() for name, x in aux.items()}  # x: (epochs, minibatches)
+    return learner, metrics | {"learning_rate": jnp.asarray(lr)}
 
 
 # ---------------------------------------------------------------- 小批次
