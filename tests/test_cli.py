@@ -1,0 +1,107 @@
+"""命令行：原指南的命令能用，结果与库里的训练逐位相同，报错是中文。"""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ppo_lib import PPOConfig, load_config, train
+from ppo_lib.__main__ import help_text, main
+from ppo_lib.config import FIELDS
+from ppo_lib.experiment import compiled_programs
+
+TINY = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "num_seeds=2"]
+
+
+def ppo(folder, *arguments):
+    """在 folder 里运行 ``python -m ppo_lib``。"""
+    return subprocess.run(
+        [sys.executable, "-m", "ppo_lib", *arguments],
+        cwd=folder, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def result_folders(folder):
+    return sorted(path.parent for path in folder.rglob("metrics.nc"))
+
+
+@pytest.mark.slow
+def test_the_guides_quick_test(tmp_path):
+    result = ppo(tmp_path, "total_timesteps=10000", "num_seeds=1", "num_envs=4")
+    assert result.returncode == 0, result.stderr
+    assert "编译" in result.stdout and "训练" in result.stdout and "千步/秒" in result.stdout
+    assert "最后 272 步不跑" in result.stdout + result.stderr
+
+    (folder,) = result_folders(tmp_path)
+    assert str(folder) in result.stdout
+    cfg = load_config(folder / "config.yaml")
+    assert cfg == PPOConfig(total_timesteps=10_000, num_seeds=1, num_envs=4)
+    here = train(cfg, progress=False)
+    saved = xr.open_dataset(folder / "metrics.nc")
+    for name in here.metrics:
+        np.testing.assert_array_equal(saved[name], here.metrics[name], err_msg=name)
+    params = np.load(folder / "params.npz")
+    kernel = here.params["params"]["actor_0"]["kernel"]
+    np.testing.assert_array_equal(params["params/actor_0/kernel"], kernel)
+    assert kernel.shape[0] == cfg.num_seeds
+
+
+@pytest.mark.slow
+def test_multirun_runs_each_value(tmp_path):
+    result = ppo(tmp_path, "--multirun", "beta_1=0.2,0.9", "env_name=CartPole-v1", *TINY)
+    assert result.returncode == 0, result.stderr
+    folders = result_folders(tmp_path)
+    assert [load_config(folder / "config.yaml").beta_1 for folder in folders] == [0.2, 0.9]
+    first, second = (xr.open_dataset(folder / "metrics.nc") for folder in folders)
+    assert float(first.compile_seconds) > 0.1 > float(second.compile_seconds)
+
+
+def test_help_explains_every_key():
+    text = help_text()
+    for name, field in FIELDS.items():
+        assert f"\n  {name} = " in text
+        assert field.metadata["help"] in text
+    assert "--multirun" in text and "用法" in text
+
+
+def test_help_starts_no_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ppo_lib", "--help"])
+    main()
+    assert capsys.readouterr().out.startswith("用法")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("beta1=0.3", ["beta1", "最接近的是 'beta_1'"]),
+        ("beta_1=1.0", ["beta_1 = 1.0", "[0, 1)"]),
+        ("lr=fast", ["lr = 'fast'", "实数"]),
+        ("env_name=Pendulum-v1", ["Pendulum-v1", "连续", "CartPole-v1"]),
+        ("num_envs=6", ["num_minibatches = 4", "整除"]),
+        ("total_timesteps=100", ["total_timesteps = 100", "2048"]),
+        ("快跑", ["快跑", "键=值"]),
+    ],
+)
+def test_bad_input_is_answered_in_chinese(tmp_path, monkeypatch, argument, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ppo_lib", argument])
+    before = compiled_programs.cache_info().misses
+    with pytest.raises(SystemExit) as error:
+        main()
+    assert str(error.value).startswith("配置错误：")
+    for words in says:
+        assert words in str(error.value)
+    assert compiled_programs.cache_info().misses == before, "先检查，后编译"
+    assert result_folders(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_bad_input_prints_one_line_and_no_traceback(tmp_path):
+    result = ppo(tmp_path, "beta_1=1.0")
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("配置错误：beta_1 = 1.0")
+    assert "Traceback" not in result.stderr
