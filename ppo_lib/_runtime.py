@@ -46,7 +46,7 @@ def disable_hanging_scheduler() -> None:
             "ppo_lib 自己的训练程序不受影响；你自己写的 vmap 训练在少核机器上可能卡住不动。"
             "请重启 Python（或内核），并把 import ppo_lib 放在第一行。",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,  # 指着用户写 import ppo_lib 的那一行
         )
         return
     os.environ["XLA_FLAGS"] = f"{flags} {SCHEDULER_FLAG}".strip()

@@ -1,0 +1,133 @@
+"""学习结果的短版本：总表（benchmarks/learning.py）里最要紧的几行，换了实现也应当还是这样。"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppo_lib import PPOConfig, train
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import learning
+
+
+def row(name, **shorter):
+    """总表里叫这个名字的一行，可以改短。"""
+    (found,) = [row for rows in learning.TABLES.values() for row in rows if row.name == name]
+    return found._replace(**shorter)
+
+
+# ---------------------------------------------------------------- 学得会的和学不会的
+
+
+@pytest.mark.slow
+def test_cartpole_is_solved_with_the_guides_settings():
+    result = learning.measure(row("CartPole-v1，原指南的配置", seeds=4, steps=5e5))
+    assert np.median(result["scores"]) == 500
+    assert result["mean"] >= 475
+    assert result["goals"] > 100
+
+
+@pytest.mark.slow
+def test_mountain_car_is_never_solved_with_the_guides_settings():
+    result = learning.measure(row("原指南的配置", seeds=5, steps=1e6))
+    assert result["scores"] == [-200.0] * 5
+    assert result["best_update"] == -200 and result["goals"] == 0
+
+
+@pytest.mark.slow
+def test_tanh_and_more_entropy_solve_mountain_car_on_every_seed():
+    result = learning.measure(row("tanh 且 ent_coef 0.05"))
+    assert (result["seeds"], result["steps"]) == (5, 2_000_000)
+    assert max(result["scores"]) < -90  # 没有哪个种子好得不像真的
+    assert min(result["scores"]) >= -125
+    assert result["goals"] > 5 * 1000
+
+
+@pytest.mark.slow
+def test_a_timeout_treated_as_terminal_never_solves_it():
+    result = learning.measure(row("tanh 且 ent_coef 0.05，超时当作结束"))
+    assert (result["seeds"], result["steps"]) == (5, 1_000_000)
+    assert result["scores"] == [-200.0] * 5
+    assert result["goals"] == 0
+
+
+# ---------------------------------------------------------------- 总表怎么算
+
+
+def test_scores_are_the_mean_of_the_last_tenth_of_updates():
+    tiny = learning.Row(
+        "试", dict(env_name="CartPole-v1", num_envs=4, num_steps=64), seeds=2, steps=20 * 256
+    )
+    result = learning.measure(tiny)
+    metrics = train(
+        PPOConfig(**tiny.changes, total_timesteps=20 * 256, num_seeds=2), progress=False
+    ).metrics
+    expected = metrics["return"].isel(update=slice(-2, None)).mean("update").values
+    np.testing.assert_allclose(result["scores"], expected, atol=0.005)
+    assert result["mean"] == pytest.approx(expected.mean())
+    assert result["band"][0] <= result["mean"] <= result["band"][1]
+    assert result["best_update"] == metrics["return"].max()
+    assert (result["name"], result["seeds"], result["steps"]) == ("试", 2, 5120)
+
+
+def test_bootstrap_band_of_equal_scores_is_that_score():
+    assert learning.bootstrap_band(np.full(5, -200.0)) == (-200.0, -200.0)
+
+
+def test_bootstrap_band_of_two_scores_is_known():
+    """两个成绩 0 和 1：重抽的平均是 0、½、1，概率 ¼、½、¼，所以 95% 的带是 [0, 1]，40% 的带缩成 ½。"""
+    assert learning.bootstrap_band(np.array([0.0, 1.0])) == (0.0, 1.0)
+    assert learning.bootstrap_band(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5)
+
+
+def test_bootstrap_band_of_many_scores_is_the_normal_one():
+    """n 大时接近 平均 ± 1.96·标准差/√n。"""
+    scores = np.random.default_rng(1).normal(10.0, 2.0, 400)
+    low, high = learning.bootstrap_band(scores)
+    half = 1.96 * scores.std() / 20
+    assert low == pytest.approx(scores.mean() - half, abs=0.02)
+    assert high == pytest.approx(scores.mean() + half, abs=0.02)
+
+
+def test_bootstrap_band_is_reproducible_and_ignores_order():
+    scores = np.array([-110.0, -118.0, -125.0, -121.0, -200.0])
+    assert learning.bootstrap_band(scores) == learning.bootstrap_band(scores)
+    low, high = learning.bootstrap_band(scores)
+    reversed_low, reversed_high = learning.bootstrap_band(scores[::-1])
+    assert (reversed_low, reversed_high) == (
+        pytest.approx(low, abs=1),
+        pytest.approx(high, abs=1),
+    )
+    assert low < scores.mean() < high
+
+
+def test_format_result_is_one_row_of_the_header():
+    line = learning.format_result(
+        dict(
+            name="只改 tanh",
+            seeds=5,
+            steps=1_500_000,
+            scores=[-120.0, -118.04, -125.96],
+            mean=-121.333,
+            band=[-125.06, -118.04],
+            best_update=-101.0,
+            goals=4321,
+            seconds=12.7,
+        )
+    )
+    assert (
+        line
+        == "| 只改 tanh | 5 × 1.5M | -121.3 | [-125.1, -118.0] | -126.0 … -118.0 | -101.0 | 4321 | 13 |"
+    )
+    assert line.count("|") == learning.HEADER.splitlines()[0].count("|")
+
+
+def test_every_row_is_a_valid_configuration_with_a_name_of_its_own():
+    rows = [row for rows in learning.TABLES.values() for row in rows]
+    for each in rows:
+        PPOConfig(**each.changes, total_timesteps=int(each.steps), num_seeds=each.seeds)
+    for title, rows in learning.TABLES.items():
+        assert len({each.name for each in rows}) == len(rows), title
