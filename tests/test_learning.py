@@ -73,37 +73,6 @@ def test_scores_are_the_mean_of_the_last_tenth_of_updates():
     assert (result["name"], result["seeds"], result["steps"]) == ("试", 2, 5120)
 
 
-def test_bootstrap_band_of_equal_scores_is_that_score():
-    assert learning.bootstrap_band(np.full(5, -200.0)) == (-200.0, -200.0)
-
-
-def test_bootstrap_band_of_two_scores_is_known():
-    """两个成绩 0 和 1：重抽的平均是 0、½、1，概率 ¼、½、¼，所以 95% 的带是 [0, 1]，40% 的带缩成 ½。"""
-    assert learning.bootstrap_band(np.array([0.0, 1.0])) == (0.0, 1.0)
-    assert learning.bootstrap_band(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5)
-
-
-def test_bootstrap_band_of_many_scores_is_the_normal_one():
-    """n 大时接近 平均 ± 1.96·标准差/√n。"""
-    scores = np.random.default_rng(1).normal(10.0, 2.0, 400)
-    low, high = learning.bootstrap_band(scores)
-    half = 1.96 * scores.std() / 20
-    assert low == pytest.approx(scores.mean() - half, abs=0.02)
-    assert high == pytest.approx(scores.mean() + half, abs=0.02)
-
-
-def test_bootstrap_band_is_reproducible_and_ignores_order():
-    scores = np.array([-110.0, -118.0, -125.0, -121.0, -200.0])
-    assert learning.bootstrap_band(scores) == learning.bootstrap_band(scores)
-    low, high = learning.bootstrap_band(scores)
-    reversed_low, reversed_high = learning.bootstrap_band(scores[::-1])
-    assert (reversed_low, reversed_high) == (
-        pytest.approx(low, abs=1),
-        pytest.approx(high, abs=1),
-    )
-    assert low < scores.mean() < high
-
-
 def test_format_result_is_one_row_of_the_header():
     line = learning.format_result(
         dict(

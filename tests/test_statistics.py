@@ -25,6 +25,13 @@ def test_band_of_equal_scores_has_no_width():
     assert low == high == 3
 
 
+def test_band_of_two_scores_is_known():
+    """0 和 1：重抽的平均是 0、½、1，概率 ¼、½、¼；95% 的带是 [0, 1]，40% 的带缩成 ½。"""
+    scores = np.array([0.0, 1.0])
+    assert bootstrap_band(scores, np.mean) == (0, 1)
+    assert bootstrap_band(scores, np.mean, level=0.4) == (0.5, 0.5)
+
+
 def test_band_covers_the_true_mean_about_as_often_as_it_says():
     """从已知分布抽 200 组、每组 30 个种子，95% 带应当约有 95% 盖住真值。"""
     rng = np.random.default_rng(1)
