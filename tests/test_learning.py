@@ -38,12 +38,15 @@ def test_mountain_car_is_never_solved_with_the_guides_settings():
 
 
 @pytest.mark.slow
-def test_tanh_and_more_entropy_solve_mountain_car_on_every_seed():
-    result = learning.measure(row("tanh 且 ent_coef 0.05"))
-    assert (result["seeds"], result["steps"]) == (5, 2_000_000)
-    assert max(result["scores"]) < -90  # 没有哪个种子好得不像真的
-    assert min(result["scores"]) >= -125
-    assert result["goals"] > 5 * 1000
+def test_tanh_and_more_entropy_solve_mountain_car_on_most_seeds():
+    """实测 30 个种子里 28 个解出（-113 到 -122），2 个停在 -200 附近，所以不能要求个个都解出。"""
+    result = learning.measure(row("tanh 且 ent_coef 0.05", seeds=10))
+    assert (result["seeds"], result["steps"]) == (10, 2_000_000)
+    scores = np.array(result["scores"])
+    assert (scores >= -125).sum() >= 7
+    assert np.median(scores) >= -125
+    assert scores.max() < -90  # 没有哪个种子好得不像真的
+    assert result["goals"] > 10 * 1000
 
 
 @pytest.mark.slow
