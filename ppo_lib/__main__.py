@@ -74,14 +74,21 @@ def check_arguments(arguments: list[str]) -> None:
     """在 Hydra 之前检查 键=值：它对写错的键给出的报错是英文，也不提示最接近的键。
 
     Raises:
-        ConfigError: 有不认识的键，或看不懂的参数。
+        ConfigError: 有不认识的键，看不懂的参数，或没有 --multirun 却写了几个取值。
     """
+    multirun = {"-m", "--multirun"} & set(arguments)
     for argument in arguments:
         if argument.startswith(("-", "+", "~", "hydra.", "hydra/")):
             continue  # Hydra 自己的语法
         if "=" not in argument:
             parse_overrides([argument])
-        check_keys([argument.partition("=")[0]])
+        key, _, value = argument.partition("=")
+        check_keys([key])
+        if "," in value and value[0] not in "[({'\"" and not multirun:
+            raise ConfigError(
+                f"{argument!r} 里有几个取值：要各训练一次，请加上 --multirun；"
+                f"要写成一个列表，请加方括号 {key}=[{value}]。"
+            )
 
 
 def save(run: Run, folder: Path) -> None:

@@ -84,6 +84,8 @@ def test_help_starts_no_training(tmp_path, monkeypatch, capsys):
         ("num_envs=6", ["num_minibatches = 4", "整除"]),
         ("total_timesteps=100", ["total_timesteps = 100", "2048"]),
         ("快跑", ["快跑", "键=值"]),
+        ("beta_1=0.2,0.9", ["beta_1=0.2,0.9", "--multirun", "beta_1=[0.2,0.9]"]),
+        ("hidden_sizes=[64,0]", ["hidden_sizes = [64, 0]", "整数列表"]),
     ],
 )
 def test_bad_input_is_answered_in_chinese(tmp_path, monkeypatch, argument, says):
