@@ -489,7 +489,7 @@ def _yaml_value(value: Any) -> str:
         return "[" + ", ".join(map(str, value)) + "]"
     if isinstance(value, str):
         literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # ${ 在 OmegaConf 里是插值的开头
-        return OmegaConf.to_yaml({"x": literal}).removeprefix("x:").strip()
+        return OmegaConf.to_yaml({"x": literal}).removeprefix("x:").strip(" \n")
     return str(value)
 
 

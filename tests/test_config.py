@@ -219,6 +219,8 @@ def test_to_yaml_then_load_config_is_the_identity(cfg, tmp_path_factory):
         "a\\",
         "???",
         "实验 一",
+        "\xa0",
+        ":\u3000",
         "a" * 200,
     ],
 )
