@@ -5,11 +5,12 @@ JAX 0.10 的 CPU 后端默认用一种按“并发度”排序的调度器。在
 这里关两次：
 
 1. 环境变量 ``XLA_FLAGS``：护住进程里的**所有**程序，但必须在 JAX 的后端启动之前设好；
-2. ``COMPILER_OPTIONS``：随 ppo_lib 自己的每个编译请求一起递交，与 import 的次序无关。
+2. ``compiler_options()``：随 ppo_lib 自己的每个编译请求一起递交，与 import 的次序无关。
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 
@@ -19,13 +20,30 @@ import platformdirs
 SCHEDULER_FLAG = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 
 COMPILER_OPTIONS = {
-    "xla_cpu_enable_concurrency_optimized_scheduler": False,
     # 一个成员只用一个核；几个成员由 experiment.py 用几个线程并排放到几个核上。
     "xla_cpu_multi_thread_eigen": False,
     # 有 AVX-512 的机器上用满 512 位的寄存器；没有的机器上这一项不起作用。
     "xla_cpu_prefer_vector_width": 512,
 }
-"""ppo_lib 编译训练程序时的 XLA 选项。在 GPU 上不起作用。"""
+"""与调度器无关的编译选项。在 GPU 上不起作用。"""
+
+SAFE_SCHEDULER = (
+    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"},
+    {"xla_cpu_enable_concurrency_optimized_scheduler": False},
+)
+"""同一个开关在新、旧 XLA 里的名字。新的 XLA 还认得旧名字，却不再理它，所以新的在前。"""
+
+
+@functools.cache
+def compiler_options() -> dict:
+    """ppo_lib 编译每个程序时递交的 XLA 选项，包括这一版 XLA 认得的调度器开关。"""
+    for scheduler in SAFE_SCHEDULER:
+        try:
+            jax.jit(lambda: 0, compiler_options=scheduler).lower().compile()
+        except jax.errors.JaxRuntimeError:  # 这一版没有这个选项
+            continue
+        return COMPILER_OPTIONS | scheduler
+    return COMPILER_OPTIONS
 
 
 def backend_started() -> bool:

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from ppo_lib._runtime import COMPILER_OPTIONS
+from ppo_lib._runtime import compiler_options
 from ppo_lib._version import __version__
 from ppo_lib.config import (
     FIELDS,
@@ -336,7 +336,7 @@ def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
     seed = jax.ShapeDtypeStruct(shape, jnp.int32)
     hyper = Hyperparams(*[jax.ShapeDtypeStruct(shape, jnp.float32)] * len(Hyperparams._fields))
     state = jax.eval_shape(init, seed, hyper)
-    compile = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+    compile = functools.partial(jax.jit, compiler_options=compiler_options())
     return Programs(
         compile(init).lower(seed, hyper).compile(),
         compile(run_chunk).lower(state, hyper, jax.ShapeDtypeStruct((), jnp.int32)).compile(),

@@ -370,12 +370,9 @@ DOWNLOADS = "MNISTBandit-bsuite"
 @pytest.fixture
 def quick_compile(monkeypatch):
     """只看数对不对，不看快不快：让 XLA 少优化，编译省一半时间。"""
-    monkeypatch.setattr(
-        experiment,
-        "COMPILER_OPTIONS",
-        experiment.COMPILER_OPTIONS
-        | {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
-    )
+    fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    options = experiment.compiler_options() | fast
+    monkeypatch.setattr(experiment, "compiler_options", lambda: options)
     experiment.compiled_programs.cache_clear()
     yield
     experiment.compiled_programs.cache_clear()

@@ -208,7 +208,7 @@ if how != "library":  # 读者自己会写的样子：不避开 XLA 的线程池
     ppo_lib.networks.mlp.dot_general = jax.lax.dot_general
     ppo_lib.rollout.in_chunks = lambda f, x: f(x)
 if how == "flag":  # 只靠 XLA_FLAGS
-    experiment.COMPILER_OPTIONS.clear()
+    experiment.compiler_options = dict
 for seed in range(first_seed, first_seed + 6):
     cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=100_000, num_seeds=10, seed=seed)
     run = train(cfg, progress=False, parallel="vmap")
