@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# 不限单个例子的时间：第一个例子要编译，机器忙时更慢。CI 里例子固定，失败可以重现。
-settings.register_profile("course", deadline=None, derandomize=bool(os.environ.get("CI")))
+# 不限单个例子的时间：第一个例子要编译，机器忙时更慢。配置的约束多，随机配置多半不合法，
+# 所以也不限筛掉的比例。CI 里例子固定，失败可以重现。
+settings.register_profile(
+    "course",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 settings.load_profile("course")
 
 ROOT = Path(__file__).parents[1]
