@@ -14,6 +14,7 @@ from pathlib import Path
 
 import hydra
 import numpy as np
+from flax.traverse_util import flatten_dict
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,9 +24,12 @@ from ppo_lib.config import (
     ConfigError,
     PPOConfig,
     allowed,
+    by_group,
     check_keys,
+    checked,
     parse_overrides,
     to_yaml,
+    yaml_value,
 )
 from ppo_lib.experiment import Run, train
 
@@ -53,21 +57,20 @@ USAGE = """用法：python -m ppo_lib [键=值 …]
 
 def help_text() -> str:
     """``--help`` 的全文，键的说明从 PPOConfig 的字段里来。"""
-    lines, group = [USAGE], None
-    for name, field in FIELDS.items():
-        if field.metadata["group"] != group:
-            group = field.metadata["group"]
-            lines.append(f"\n  [{group}]")
-        default = OmegaConf.to_yaml(OmegaConf.create([_plain(field.default)]), resolve=False)
-        lines.append(
-            f"  {name} = {default[2:].strip() if default.startswith('- ') else default}"
-        )
-        lines.append(f"      {field.metadata['help']}（{allowed(field)}）")
+    lines = [USAGE]
+    for group, fields in by_group():
+        lines.append(f"\n  [{group}]")
+        for field in fields:
+            lines.append(f"  {field.name} = {yaml_value(field.default)}")
+            lines.append(f"      {field.metadata['help']}（{allowed(field)}）")
     return "\n".join(lines)
 
 
-def _plain(value):
-    return list(value) if isinstance(value, tuple) else value
+HYDRA_FLAGS_WITH_VALUE = {
+    *("--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"),
+    *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+}
+"""Hydra 自己的、后面跟一个值的选项。"""
 
 
 def check_arguments(arguments: list[str]) -> None:
@@ -77,14 +80,20 @@ def check_arguments(arguments: list[str]) -> None:
         ConfigError: 有不认识的键，看不懂的参数，或没有 --multirun 却写了几个取值。
     """
     multirun = {"-m", "--multirun"} & set(arguments)
-    for argument in arguments:
+    for before, argument in zip([None, *arguments], arguments):
         if argument.startswith(("-", "+", "~", "hydra.", "hydra/")):
             continue  # Hydra 自己的语法
-        if "=" not in argument:
-            parse_overrides([argument])
-        key, _, value = argument.partition("=")
+        if before in HYDRA_FLAGS_WITH_VALUE:
+            continue
+        key, equals, value = argument.partition("=")
+        if not equals:
+            parse_overrides([argument])  # 报错
         check_keys([key])
-        if "," in value and value[0] not in "[({'\"" and not multirun:
+        if "," not in value or set(value) & set("[](){}'\""):
+            continue  # 一个取值，或 Hydra 的 range(…)、choice(…) 之类
+        for one in value.split(","):  # 训练第一个之前，先看看每个取值是否合法
+            checked(FIELDS[key], parse_overrides([f"{key}={one}"])[key])
+        if not multirun:
             raise ConfigError(
                 f"{argument!r} 里有几个取值：要各训练一次，请加上 --multirun；"
                 f"要写成一个列表，请加方括号 {key}=[{value}]。"
@@ -95,17 +104,8 @@ def save(run: Run, folder: Path) -> None:
     """把一次训练的结果存进目录。"""
     folder.mkdir(parents=True, exist_ok=True)
     run.metrics.to_netcdf(folder / "metrics.nc", engine="h5netcdf")
-    flat = {"/".join(path): x for path, x in _flatten(run.params)}
-    np.savez(folder / "params.npz", **flat)
+    np.savez(folder / "params.npz", **flatten_dict(run.params, sep="/"))
     (folder / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
-
-
-def _flatten(tree, path=()):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, (*path, key))
-        else:
-            yield (*path, key), np.asarray(value)
 
 
 def report(run: Run, folder: Path) -> str:

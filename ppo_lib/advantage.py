@@ -31,7 +31,7 @@ def calculate_gae(reward, value, next_value, terminated, truncated, gamma, gae_l
         terminated: (num_steps, num_envs) bool，这一步之后真的结束。
         truncated: (num_steps, num_envs) bool，这一步之后超时。
         gamma: 折扣因子。
-        gae_lambda: λ；0 得到 δ_t，1 得到蒙特卡洛回报减 V(s_t)。
+        gae_lambda: λ；0 得到 δ_t；1 得到蒙特卡洛回报减 V(s_t)，没走完的部分用 V 接上。
 
     Returns:
         (advantage, target)，形状都是 (num_steps, num_envs)；target = advantage + value

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import math
 import re
 from collections.abc import Iterable
@@ -23,7 +24,6 @@ from typing import Any, NamedTuple
 import gymnax
 import numpy as np
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 CONTINUOUS_ENVS = {
     "Pendulum-v1",
@@ -44,49 +44,42 @@ class ConfigError(ValueError):
 # ---------------------------------------------------------------- 字段的规格
 
 
-def _key(
-    default,
-    help,
-    *,
-    group,
-    low=None,
-    high=None,
-    open_low=False,
-    open_high=False,
-    choices=None,
-    traced=False,
-    run_level=False,
-):
-    """一个配置字段：默认值、说明、取值范围，和它属于静态、动态还是“只管运行”。"""
-    return dataclasses.field(
-        default=default,
-        metadata=dict(
-            help=help,
-            group=group,
-            low=low,
-            high=high,
-            open_low=open_low,
-            open_high=open_high,
-            choices=choices,
-            traced=traced,
-            run_level=run_level,
-        ),
-    )
+class Interval(NamedTuple):
+    """一个数的取值范围；缺省是全体实数。"""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def holds(self, number: float) -> bool:
+        """number 是否在范围内。"""
+        above = number > self.low or (number == self.low and not self.open_low)
+        below = number < self.high or (number == self.high and not self.open_high)
+        return above and below
+
+    def __str__(self) -> str:
+        left = ("(" if self.open_low else "[") + f"{self.low:g}"
+        if self.high == math.inf:
+            return f"{left}, +∞)"
+        return f"{left}, {self.high:.10g}" + (")" if self.open_high else "]")
 
 
-def _prob(default, help, *, group):
-    """取值在 [0, 1) 的动态字段。"""
-    return _key(default, help, group=group, low=0, high=1, open_high=True, traced=True)
+REAL = Interval()
+POSITIVE = Interval(low=0, open_low=True)
+NOT_NEGATIVE = Interval(low=0)
+AT_LEAST_ONE = Interval(low=1)
+FRACTION = Interval(low=0, high=1)
+DECAY = Interval(low=0, high=1, open_high=True)
 
 
-def _unit(default, help, *, group):
-    """取值在 [0, 1] 的动态字段。"""
-    return _key(default, help, group=group, low=0, high=1, traced=True)
+def _key(default, help, *, group, kind="static", within=REAL, choices=None):
+    """一个配置字段：默认值、说明、取值范围。
 
-
-def _coef(default, help, *, group):
-    """取值在 [0, +∞) 的动态字段。"""
-    return _key(default, help, group=group, low=0, traced=True)
+    kind 是它怎样进入程序：``static`` 编译进去，``traced`` 作为输入传进去，``run`` 只管运行。
+    """
+    metadata = dict(help=help, group=group, kind=kind, within=within, choices=choices)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 TRAIN, ADAM, PPO, NET, ENV, LOG = (
@@ -114,29 +107,45 @@ class PPOConfig:
         2_000_000,
         "每个种子与环境交互的总步数；不足一次更新的零头不会跑",
         group=TRAIN,
-        low=1,
-        run_level=True,
+        kind="run",
+        within=AT_LEAST_ONE,
     )
-    num_envs: int = _key(16, "并行环境的个数", group=TRAIN, low=1)
-    num_steps: int = _key(128, "每次更新前，每个环境走多少步", group=TRAIN, low=1)
+    num_envs: int = _key(16, "并行环境的个数", group=TRAIN, within=AT_LEAST_ONE)
+    num_steps: int = _key(128, "每次更新前，每个环境走多少步", group=TRAIN, within=AT_LEAST_ONE)
 
-    lr: float = _key(4e-3, "学习率", group=ADAM, low=0, open_low=True, traced=True)
+    lr: float = _key(4e-3, "学习率", group=ADAM, kind="traced", within=POSITIVE)
     optimizer: str = _key("adam", "优化器", group=ADAM, choices=("adam", "rmsprop", "sgd"))
     anneal_lr: bool = _key(True, "学习率是否随更新次数线性降到 0", group=ADAM)
-    beta_1: float = _prob(0.9, "一阶矩的衰减率；sgd 用它作动量，rmsprop 不用它", group=ADAM)
-    beta_2: float = _prob(0.999, "二阶矩的衰减率；rmsprop 也用它，sgd 不用它", group=ADAM)
+    beta_1: float = _key(
+        0.9,
+        "一阶矩的衰减率；sgd 用它作动量，rmsprop 不用它",
+        group=ADAM,
+        kind="traced",
+        within=DECAY,
+    )
+    beta_2: float = _key(
+        0.999,
+        "二阶矩的衰减率；rmsprop 也用它，sgd 不用它",
+        group=ADAM,
+        kind="traced",
+        within=DECAY,
+    )
     adam_eps: float = _key(
-        1e-8, "Adam 和 RMSprop 分母里的小量", group=ADAM, low=0, open_low=True, traced=True
+        1e-8, "Adam 和 RMSprop 分母里的小量", group=ADAM, kind="traced", within=POSITIVE
     )
     max_grad_norm: float = _key(
-        1.0, "梯度的全局范数上限，超过就整体缩小", group=ADAM, low=0, open_low=True, traced=True
+        1.0, "梯度的全局范数上限，超过就整体缩小", group=ADAM, kind="traced", within=POSITIVE
     )
-    running_grad_decay: float = _prob(
-        0.0, "滑动梯度的衰减率；0 表示只记上一个梯度（原指南的做法）", group=ADAM
+    running_grad_decay: float = _key(
+        0.0,
+        "滑动梯度的衰减率；0 表示只记上一个梯度（原指南的做法）",
+        group=ADAM,
+        kind="traced",
+        within=DECAY,
     )
 
-    update_epochs: int = _key(2, "同一批数据用几遍", group=PPO, low=1)
-    num_minibatches: int = _key(4, "每一遍切成几个小批次", group=PPO, low=1)
+    update_epochs: int = _key(2, "同一批数据用几遍", group=PPO, within=AT_LEAST_ONE)
+    num_minibatches: int = _key(4, "每一遍切成几个小批次", group=PPO, within=AT_LEAST_ONE)
     shuffle: str = _key(
         "envs_once",
         "小批次怎么抽：envs_once 每次更新只打乱一次环境（原指南），envs 每一遍重新打乱环境，"
@@ -144,8 +153,8 @@ class PPOConfig:
         group=PPO,
         choices=("envs_once", "envs", "samples"),
     )
-    gamma: float = _unit(0.99, "折扣因子", group=PPO)
-    gae_lambda: float = _unit(0.95, "GAE 的 λ", group=PPO)
+    gamma: float = _key(0.99, "折扣因子", group=PPO, kind="traced", within=FRACTION)
+    gae_lambda: float = _key(0.95, "GAE 的 λ", group=PPO, kind="traced", within=FRACTION)
     bootstrap_truncation: bool = _key(
         True, "超时截断时是否用 V(s') 接上；false 把超时当成真的结束（只为教学保留）", group=PPO
     )
@@ -155,18 +164,20 @@ class PPOConfig:
         group=PPO,
         choices=("minibatch", "batch", "none"),
     )
-    clip_eps: float = _key(
-        0.2, "概率比的裁剪宽度 ε", group=PPO, low=0, open_low=True, traced=True
-    )
+    clip_eps: float = _key(0.2, "概率比的裁剪宽度 ε", group=PPO, kind="traced", within=POSITIVE)
     clip_value: bool = _key(False, "价值损失是否也裁剪（宽度同 clip_eps）", group=PPO)
-    ent_coef: float = _coef(0.003, "熵奖励的系数 c₂", group=PPO)
-    vf_coef: float = _coef(0.5, "价值损失的系数 c₁", group=PPO)
+    ent_coef: float = _key(
+        0.003, "熵奖励的系数 c₂", group=PPO, kind="traced", within=NOT_NEGATIVE
+    )
+    vf_coef: float = _key(
+        0.5, "价值损失的系数 c₁", group=PPO, kind="traced", within=NOT_NEGATIVE
+    )
 
     activation: str = _key("relu", "激活函数", group=NET, choices=("relu", "tanh"))
-    hidden_sizes: tuple = _key((64, 64), "每个隐藏层的宽度", group=NET, low=1)
+    hidden_sizes: tuple = _key((64, 64), "每个隐藏层的宽度", group=NET, within=AT_LEAST_ONE)
     shared_trunk: bool = _key(False, "策略和价值是否共用隐藏层", group=NET)
     critic_bias: float = _key(
-        0.0, "价值头偏置的初值：训练开始时 Critic 的“乐观”程度", group=NET, traced=True
+        0.0, "价值头偏置的初值：训练开始时 Critic 的“乐观”程度", group=NET, kind="traced"
     )
 
     env_name: str = _key("MountainCar-v0", "gymnax 里离散动作的环境名", group=ENV)
@@ -183,20 +194,32 @@ class PPOConfig:
         group=ENV,
         choices=("none", "position", "energy", "energy_keep_terminal"),
     )
-    shaping_scale: float = _coef(
-        1.0, "奖励整形的倍数；取 1 时 position 为 0.01·Δx，energy 的势函数量程为 100", group=ENV
+    shaping_scale: float = _key(
+        1.0,
+        "奖励整形的倍数；取 1 时 position 为 0.01·Δx，energy 的势从谷底到坡顶（都静止）升高 100",
+        group=ENV,
+        kind="traced",
+        within=NOT_NEGATIVE,
     )
-    seed: int = _key(0, "第一个随机种子", group=ENV, low=0, high=2**31 - 1, run_level=True)
-    num_seeds: int = _key(10, "种子个数：seed, seed+1, …", group=ENV, low=1, run_level=True)
+    seed: int = _key(
+        0,
+        "第一个随机种子",
+        group=ENV,
+        kind="run",
+        within=Interval(low=0, high=2**31 - 1),
+    )
+    num_seeds: int = _key(
+        10, "种子个数：seed, seed+1, …", group=ENV, kind="run", within=AT_LEAST_ONE
+    )
 
-    project: str = _key("optimize", "W&B 的项目名", group=LOG, run_level=True)
-    job_type: str = _key("ppo", "W&B 的作业类型", group=LOG, run_level=True)
+    project: str = _key("optimize", "W&B 的项目名", group=LOG, kind="run")
+    job_type: str = _key("ppo", "W&B 的作业类型", group=LOG, kind="run")
     wandb_mode: str = _key(
         "offline",
         "W&B 的模式",
         group=LOG,
+        kind="run",
         choices=("offline", "online", "disabled"),
-        run_level=True,
     )
 
     def __new__(cls, *args, **kwargs):
@@ -207,7 +230,7 @@ class PPOConfig:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+            object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))
         _check_together(self)
 
     @property
@@ -233,9 +256,7 @@ class PPOConfig:
     def static(self) -> PPOConfig:
         """只留下决定编译结果的字段，其余换成固定值；相等的两份共用一个已编译的程序。"""
         fixed = {
-            f.name: f.default
-            for f in FIELDS.values()
-            if f.metadata["traced"] or f.metadata["run_level"]
+            name: f.default for name, f in FIELDS.items() if f.metadata["kind"] != "static"
         }
         return dataclasses.replace(self, **fixed | {"total_timesteps": self.batch_size})
 
@@ -270,7 +291,7 @@ class Hyperparams(NamedTuple):
 FIELDS = {f.name: f for f in dataclasses.fields(PPOConfig)}
 """键 → dataclass 字段。"""
 
-TRACED = tuple(name for name, f in FIELDS.items() if f.metadata["traced"])
+TRACED = tuple(name for name, f in FIELDS.items() if f.metadata["kind"] == "traced")
 """改动不引起重新编译的键。"""
 
 # ---------------------------------------------------------------- 检查
@@ -308,17 +329,10 @@ def allowed(field: dataclasses.Field) -> str:
         "str": "字符串",
         "tuple": "整数列表",
     }[kind]
-    if spec["low"] is None:
-        return noun
-    left = ("(" if spec["open_low"] else "[") + f"{spec['low']:g}"
-    if spec["high"] is None:
-        right = "+∞)"
-    else:
-        right = f"{spec['high']:.10g}" + (")" if spec["open_high"] else "]")
-    return f"{left}, {right} 内的{noun}"
+    return noun if spec["within"] == REAL else f"{spec['within']} 内的{noun}"
 
 
-def _checked(field: dataclasses.Field, value: Any) -> Any:
+def checked(field: dataclasses.Field, value: Any) -> Any:
     """把一个值转成字段的类型并检查范围，不合法就抛 ConfigError。"""
     try:
         converted = _CONVERTERS[field.type](value)
@@ -327,23 +341,17 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
     spec = field.metadata
     if spec["choices"] and converted not in spec["choices"]:
         raise _bad_value(field, value, _nearest(converted, spec["choices"]))
-    for number in converted if isinstance(converted, tuple) else [converted]:
-        if not _in_range(number, spec):
+    if field.type in ("int", "tuple"):
+        numbers = converted if field.type == "tuple" else [converted]
+        if not all(map(spec["within"].holds, numbers)):
             raise _bad_value(field, value)
-        if isinstance(number, float):
-            rounded = _as_float32(number)
-            if math.isinf(rounded) or not _in_range(rounded, spec):
-                raise _bad_value(
-                    field, value, f"程序里用 float32，这个数在那里是 {rounded:g}。"
-                )
+    if field.type == "float":
+        if not spec["within"].holds(converted):
+            raise _bad_value(field, value)
+        rounded = _as_float32(converted)
+        if math.isinf(rounded) or not spec["within"].holds(rounded):
+            raise _bad_value(field, value, f"程序里用 float32，这个数在那里是 {rounded:g}。")
     return converted
-
-
-def _in_range(number, spec) -> bool:
-    low, high = spec["low"], spec["high"]
-    above = low is None or number > low or number == low and not spec["open_low"]
-    below = high is None or number < high or number == high and not spec["open_high"]
-    return above and below
 
 
 def _as_float32(number: float) -> float:
@@ -414,7 +422,7 @@ def _check_together(cfg: PPOConfig) -> None:
             f"num_steps × num_envs = {cfg.num_steps} × {cfg.num_envs} = {cfg.batch_size}。"
         )
     last_seed = cfg.seed + cfg.num_seeds - 1
-    if last_seed > FIELDS["seed"].metadata["high"]:
+    if not FIELDS["seed"].metadata["within"].holds(last_seed):
         raise ConfigError(
             f"seed = {cfg.seed}、num_seeds = {cfg.num_seeds} 不合法：最后一个种子 {last_seed} 超出了允许的取值："
             f"{allowed(FIELDS['seed'])}。"
@@ -428,6 +436,16 @@ def _check_together(cfg: PPOConfig) -> None:
         raise ConfigError(
             f"num_minibatches = {cfg.num_minibatches} 不合法；shuffle = {cfg.shuffle!r} 时它必须整除 "
             f"{name} = {unit}，否则每个小批次的大小不一样。"
+        )
+    normalized = {
+        "minibatch": cfg.batch_size // cfg.num_minibatches,
+        "batch": cfg.batch_size,
+        "none": None,
+    }[cfg.advantage_norm]
+    if normalized == 1:
+        raise ConfigError(
+            f"advantage_norm = {cfg.advantage_norm!r} 不合法：它在 1 个样本里标准化，优势总是 0，"
+            f"Actor 学不到东西。允许的取值：让每个小批次多于 1 个样本，或 advantage_norm = 'none'。"
         )
     if cfg.reward_shaping != "none" and cfg.env_name != "MountainCar-v0":
         raise ConfigError(
@@ -474,14 +492,12 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         check_keys([key])
         try:
             parsed |= OmegaConf.to_container(OmegaConf.from_dotlist([item]))
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"{item!r} 的值读不出来：{error}") from None
-        except Exception as error:  # YAML 解析器自己的错误
+        except Exception as error:  # OmegaConf 的，或 YAML 解析器自己的
             raise ConfigError(f"{item!r} 的值读不出来：{error}") from None
     return parsed
 
 
-def _yaml_value(value: Any) -> str:
+def yaml_value(value: Any) -> str:
     """一个值的 YAML 写法；浮点数写成 YAML 1.2 也认得的样子。"""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -493,15 +509,19 @@ def _yaml_value(value: Any) -> str:
     return str(value)
 
 
+def by_group() -> Iterable[tuple[str, Iterable[dataclasses.Field]]]:
+    """(组名, 这一组的字段)，按写下的次序。"""
+    return itertools.groupby(FIELDS.values(), key=lambda field: field.metadata["group"])
+
+
 def to_yaml(cfg: PPOConfig) -> str:
     """把配置写成带中文注释的 YAML；``load_config`` 读回来得到相等的配置。"""
-    lines, group = [], None
-    for name, field in FIELDS.items():
-        spec = field.metadata
-        if spec["group"] != group:
-            group = spec["group"]
-            lines.append(f"\n# {'=' * 12} {group} {'=' * 12}")
-        recompiles = "" if spec["traced"] or spec["run_level"] else "；改动要重新编译"
-        lines.append(f"\n# {spec['help']}（{allowed(field)}{recompiles}）")
-        lines.append(f"{name}: {_yaml_value(getattr(cfg, name))}")
+    lines = []
+    for group, fields in by_group():
+        lines.append(f"\n# {'=' * 12} {group} {'=' * 12}")
+        for field in fields:
+            spec = field.metadata
+            recompiles = "；改动要重新编译" if spec["kind"] == "static" else ""
+            lines.append(f"\n# {spec['help']}（{allowed(field)}{recompiles}）")
+            lines.append(f"{field.name}: {yaml_value(getattr(cfg, field.name))}")
     return "\n".join(lines).lstrip() + "\n"

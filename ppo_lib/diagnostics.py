@@ -19,7 +19,7 @@ def global_norm(tree):
 def cosine_similarity(a, b):
     """两棵树看成长向量时夹角的余弦，[-1, 1]；有一个是零向量时记 0。"""
     norms = global_norm(a) * global_norm(b)
-    return jnp.where(norms > 0, dot(a, b) / jnp.where(norms > 0, norms, 1.0), 0.0)
+    return jnp.where(norms == 0, 0.0, dot(a, b) / jnp.where(norms == 0, 1.0, norms))
 
 
 def update_running_grad(running_grad, grad, decay):

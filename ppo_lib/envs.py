@@ -88,19 +88,24 @@ def make_observe(space, scaling: str):
 
     ``scaling="bounds"`` 时，上下界都有限的分量线性映射到 [-1, 1]，其余分量不动。
     """
-    leaves = jax.tree.leaves(space.spaces) if hasattr(space, "spaces") else [space]
-    if scaling == "none" or not all(isinstance(leaf, spaces.Box) for leaf in leaves):
+    if scaling == "none":
         return flatten
-    bound = [
-        (jnp.broadcast_to(leaf.low, leaf.shape), jnp.broadcast_to(leaf.high, leaf.shape))
-        for leaf in leaves
-    ]
-    low = jnp.concatenate([jnp.ravel(low).astype(jnp.float32) for low, _ in bound])
-    high = jnp.concatenate([jnp.ravel(high).astype(jnp.float32) for _, high in bound])
+    leaves = jax.tree.leaves(space.spaces) if hasattr(space, "spaces") else [space]
+    low, high = (jnp.concatenate(parts) for parts in zip(*map(bounds, leaves)))
     bounded = (jnp.abs(low) < UNBOUNDED) & (jnp.abs(high) < UNBOUNDED) & (high > low)
     center = jnp.where(bounded, (high + low) / 2, 0.0)
     half_width = jnp.where(bounded, (high - low) / 2, 1.0)
     return lambda obs: (flatten(obs) - center) / half_width
+
+
+def bounds(space) -> tuple[jax.Array, jax.Array]:
+    """一个观测空间摊平后各分量的 (下界, 上界)。"""
+    if isinstance(space, spaces.Discrete):  # 取值 0 … n-1 的一个整数
+        return jnp.zeros(1), jnp.full(1, space.n - 1.0)
+    return tuple(
+        jnp.ravel(jnp.broadcast_to(bound, space.shape)).astype(jnp.float32)
+        for bound in (space.low, space.high)
+    )
 
 
 def flatten(obs) -> jax.Array:
@@ -122,7 +127,7 @@ def position_shaping(state, next_state, terminated, gamma):
 
 
 def energy_potential(state):
-    """势函数 Φ：MountainCar 的机械能，缩放成谷底静止为 0、势能最高处静止为 100。
+    """势函数 Φ：MountainCar 的机械能，缩放成谷底静止为 0、坡顶静止为 100，动能另加。
 
     重力项 0.0025·cos(3x) 对应的势能是 (0.0025/3)·sin(3x)，再加动能 ½v²。
     """
@@ -132,10 +137,10 @@ def energy_potential(state):
 
 
 def energy_shaping(state, next_state, terminated, gamma):
-    """势函数整形 γΦ(s') - Φ(s)，以目标处为零点，终止状态的 Φ 取 0：最优策略不变。
+    """势函数整形 γΦ(s') - Φ(s)，以坡顶静止为零点，终止状态的 Φ 取 0：最优策略不变。
 
-    出处：Ng, Harada & Russell (1999), *Policy Invariance under Reward Transformations*，定理 1；
-    终止状态必须取 0，见 Grześ (2017)。
+    终止之后没有下一步把加上的势减回来，所以那里必须取 0。
+    出处：Ng, Harada & Russell (1999), *Policy Invariance under Reward Transformations*，定理 1。
     """
     potential = energy_potential(state) - 100.0
     next_potential = jnp.where(terminated, 0.0, energy_potential(next_state) - 100.0)
@@ -143,7 +148,7 @@ def energy_shaping(state, next_state, terminated, gamma):
 
 
 def energy_shaping_keep_terminal(state, next_state, terminated, gamma):
-    """常见的写法：Φ 从 0 到 100，终止状态也照算。等于到达时多给一大笔奖励，不再保证最优策略不变。"""
+    """常见的写法：谷底为零点，终止状态的 Φ 也照算。等于到达时多给一大笔奖励，不再保证最优策略不变。"""
     return gamma * energy_potential(next_state) - energy_potential(state)
 
 

@@ -36,6 +36,7 @@ from ppo_lib.config import (
     Hyperparams,
     PPOConfig,
     check_keys,
+    checked,
     to_yaml,
 )
 from ppo_lib.progress import Progress
@@ -80,7 +81,7 @@ def train(
     Args:
         cfg: 配置。
         progress: 是否显示进度（每秒步数、剩余时间、当前回报）。
-        chunk_updates: 主机循环每一块做几次更新，1 到 256；缺省时约为总数的 1/20。不影响结果。
+        chunk_updates: 主机循环每一块做几次更新，1 到 256；缺省时约为总数的 1/20，不少于 16。不影响结果。
         on_chunk: 每一块之后调用一次，参数是到此刻为止的指标 (seed, update)。
         parallel: ``"auto"`` 按机器选；``"threads"`` 成员分给各个核；``"vmap"`` 合成一个批。
 
@@ -130,44 +131,70 @@ def sweep(
         ConfigError: 有不认识的键，或某个取值不合法，在编译之前抛出。
     """
     axes = check_axes(cfg, axes)
-    static = [name for name in axes if name not in TRACED]
-    if static:  # 静态的轴一个取值一个取值地跑，再拼起来
-        name = static[0]
-        inner = {k: v for k, v in axes.items() if k != name}
-        parts = [
-            sweep(
-                dataclasses.replace(cfg, **{name: value}),
-                progress=progress,
-                chunk_updates=chunk_updates,
-                parallel=parallel,
-                **inner,
-            )
-            for value in axes[name]
-        ]
-        index = xr.DataArray(list(map(axis_label, axes[name])), dims=name, name=name)
-        joined = xr.concat(parts, dim=index, join="outer", combine_attrs="drop_conflicts")
-        return joined.transpose(*axes, "seed", "update")
+    static = {name: values for name, values in axes.items() if name not in TRACED}
+    traced = {name: values for name, values in axes.items() if name in TRACED}
+    parts = [
+        sweep_traced(point, traced, chunk_updates, progress, parallel)
+        for point in grid(cfg, static)
+    ]
+    seconds = {
+        name: sum(part.attrs[name] for part in parts)
+        for name in ("compile_seconds", "run_seconds")
+    }
+    joined = join_static(parts, static).transpose(*axes, "seed", "update")
+    return joined.assign_attrs(config=to_yaml(cfg), **seconds)
 
+
+def sweep_traced(
+    cfg: PPOConfig,
+    axes: dict[str, list],
+    chunk_updates: int | None,
+    progress: bool,
+    parallel: str,
+) -> xr.Dataset:
+    """动态的轴张成的网格，只编译一个程序。"""
     lengths = chunk_lengths(cfg.num_updates, chunk_updates)
     configs = grid(cfg, axes)
     hyper = stack([c.hyperparams() for c in configs for _ in cfg.seeds])
     members = Members(cfg, np.tile(cfg.seeds, len(configs)), hyper, parallel)
     metrics = members.run(lengths, progress)
-    coords = {name: np.asarray(values) for name, values in axes.items()} | {
-        "seed": np.asarray(cfg.seeds)
-    }
+    coords = {name: np.asarray(values) for name, values in axes.items()}
+    coords["seed"] = np.asarray(cfg.seeds)
     shape = (*map(len, axes.values()), cfg.num_seeds)
     return as_dataset(cfg, metrics, coords, shape).assign_attrs(
         compile_seconds=members.compile_seconds, run_seconds=members.run_seconds
     )
 
 
+def join_static(parts: list[xr.Dataset], axes: dict[str, list]) -> xr.Dataset:
+    """静态的轴一点一个结果，按 ``grid`` 的次序给出；沿各个轴拼成一个。
+
+    轴若改变了更新次数（例如 num_envs），短的在后面补 NaN，timesteps 也多出这一维。
+    """
+    for name, values in reversed(axes.items()):
+        index = xr.DataArray(list(map(axis_label, values)), dims=name, name=name)
+        rows = [parts[i : i + len(values)] for i in range(0, len(parts), len(values))]
+        parts = [
+            xr.concat(
+                row,
+                dim=index,
+                data_vars="all",
+                coords="different",
+                compat="equals",
+                join="outer",
+                combine_attrs="drop_conflicts",
+            )
+            for row in rows
+        ]
+    return parts[0]
+
+
 def check_axes(cfg: PPOConfig, axes: dict[str, Sequence]) -> dict[str, list]:
     """网格的每个轴都是列表、每一点都合法；返回按 PPOConfig 的规则转好类型的轴。"""
     check_keys(axes)
-    plain = {}
+    checked_axes = {}
     for name, values in axes.items():
-        if FIELDS[name].metadata["run_level"]:
+        if FIELDS[name].metadata["kind"] == "run":
             raise ConfigError(
                 f"{name} 不能作网格的轴；要改变种子，请在配置里写 seed 和 num_seeds。"
             )
@@ -179,13 +206,10 @@ def check_axes(cfg: PPOConfig, axes: dict[str, Sequence]) -> dict[str, list]:
             raise ConfigError(
                 f"{name} = {values!r} 不合法；网格的轴应当是非空的列表，例如 {name}=[…]。"
             )
-        plain[name] = [v.item() if isinstance(v, np.generic) else v for v in values]
-    configs = grid(cfg, plain)
-    checked, stride = {}, len(configs)
-    for name, values in plain.items():
-        stride //= len(values)  # 这个轴走一格，要跨过网格里的几点
-        checked[name] = [getattr(configs[i * stride], name) for i in range(len(values))]
-    return checked
+        plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+        checked_axes[name] = [checked(FIELDS[name], value) for value in plain]
+    grid(cfg, checked_axes)
+    return checked_axes
 
 
 def grid(cfg: PPOConfig, axes: dict[str, Sequence]) -> list[PPOConfig]:
@@ -242,9 +266,10 @@ class Members:
 
         总有下一块的任务排在队里，所以一块快结束时没有核闲着等别人。
         """
-        with ThreadPoolExecutor(min(len(self.states), available_cores())) as pool:
-            waiting: deque[list[Future]] = deque()
-            previous = [None] * len(self.states)
+        pool = ThreadPoolExecutor(min(len(self.states), available_cores()))
+        waiting: deque[list[Future]] = deque()
+        previous = [None] * len(self.states)
+        try:
             for n in lengths:
                 previous = [
                     pool.submit(self.advance, i, n, previous[i])
@@ -255,6 +280,8 @@ class Members:
                     yield self.collect(waiting.popleft())
             while waiting:
                 yield self.collect(waiting.popleft())
+        finally:  # 中途停下（Ctrl-C，或 on_chunk 出错）时，还没轮到的任务不再做
+            pool.shutdown(cancel_futures=True)
 
     def advance(self, i: int, n: int, previous: Future | None):
         """第 i 份状态再做 n 次更新。previous 是它的上一块，先排队，所以一定先做完。"""
@@ -298,9 +325,12 @@ def available_cores() -> int:
 
 
 def chunk_lengths(total: int, chunk: int | None) -> list[int]:
-    """把 total 次更新切成每块 chunk 次，最后一块是余数；None 表示大约切成 20 块。"""
+    """把 total 次更新切成每块 chunk 次，最后一块是余数。
+
+    None 表示大约切成 20 块，但一块不少于 16 次：太短的块，进出程序的时间就显得多了。
+    """
     if chunk is None:
-        chunk = max(1, min(CHUNK, total // 20))
+        chunk = min(CHUNK, max(16, total // 20))
     if not (isinstance(chunk, int) and 1 <= chunk <= CHUNK):
         raise ConfigError(
             f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。"

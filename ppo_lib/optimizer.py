@@ -17,12 +17,16 @@ def make_optimizer(kind: str, lr, hyper: Hyperparams) -> optax.GradientTransform
     """梯度的全局范数裁剪 → 按种类缩放 → 乘 -lr。
 
     在编译好的程序里调用，所以 lr、beta_1、beta_2 都可以是 JAX 的数组，改动不引起重新编译。
+    rmsprop 就是 beta_1 = 0、没有偏差修正的 Adam：小量 eps 与 Adam 一样加在根号外面
+    （``optax.rmsprop`` 缺省加在里面），两者才好比较。
     """
     scale = {
         "adam": lambda: optax.scale_by_adam(
             b1=hyper.beta_1, b2=hyper.beta_2, eps=hyper.adam_eps
         ),
-        "rmsprop": lambda: optax.scale_by_rms(decay=hyper.beta_2, eps=hyper.adam_eps),
+        "rmsprop": lambda: optax.scale_by_rms(
+            decay=hyper.beta_2, eps=hyper.adam_eps, eps_in_sqrt=False
+        ),
         "sgd": lambda: optax.trace(decay=hyper.beta_1),
     }
     return optax.chain(

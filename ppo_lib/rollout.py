@@ -42,6 +42,13 @@ class EpisodeEnds(NamedTuple):
     episode_length: jax.Array  # (num_steps, num_envs)
 
 
+NETWORK_ROWS = 512
+"""在 CPU 上，一次让网络算多少行；再多就会动用线程池，反而慢（见 networks/cpu.py）。"""
+
+DRAW_ROWS = 128
+"""在 CPU 上，一次为多少个环境抽随机数；道理同上。"""
+
+
 def reset_envs(key, env: Environment, num_envs: int) -> EnvCarry:
     """num_envs 个环境都从头开始。"""
     obs, state = jax.vmap(env.reset)(jax.random.split(key, num_envs))
@@ -77,11 +84,17 @@ def collect_rollout(
     - 每一步都备好一个新回合的开头，哪个环境结束了就换上去。
     """
     num_envs = carry.obs.shape[0]
-    shape = (num_steps, num_envs)
-    noise_key, step_key, reset_key = jax.random.split(key, 3)
-    noise = jax.random.gumbel(noise_key, (*shape, env.num_actions))
-    step_keys = jax.random.split(step_key, shape)
-    fresh_starts = jax.vmap(jax.vmap(env.reset))(jax.random.split(reset_key, shape))
+
+    def draw(key):
+        """一步要用的随机数，每个叶子第一维是 num_envs。"""
+        noise_key, step_key, reset_key = jax.random.split(key, 3)
+        noise = jax.random.gumbel(noise_key, (num_envs, env.num_actions))
+        fresh_start = jax.vmap(env.reset)(jax.random.split(reset_key, num_envs))
+        return noise, jax.random.split(step_key, num_envs), fresh_start
+
+    draws = in_chunks(
+        jax.vmap(draw), jax.random.split(key, num_steps), max(1, DRAW_ROWS // num_envs)
+    )
 
     def one_step(carry: EnvCarry, inputs):
         noise_t, step_keys_t, fresh_start = inputs
@@ -105,17 +118,18 @@ def collect_rollout(
         # 记下的是 carry.obs，动作是看着它选的；step.obs 是走完之后才看到的。
         return next_carry, (carry.obs, action, step._replace(state=None), ends)
 
-    carry, (obs, action, step, ends) = jax.lax.scan(
-        one_step, carry, (noise, step_keys, fresh_starts)
-    )
+    carry, (obs, action, step, ends) = jax.lax.scan(one_step, carry, draws)
 
     def evaluate(inputs):
         obs, action = inputs
         pi, value = network.apply(params, obs)
         return pi.log_prob(action), value
 
-    log_prob, value = in_chunks(evaluate, (obs, action))
-    next_value = values_after(step, carry.obs, value, lambda obs: network.apply(params, obs)[1])
+    steps_at_once = max(1, NETWORK_ROWS // num_envs)
+    log_prob, value = in_chunks(evaluate, (obs, action), steps_at_once)
+    next_value = values_after(
+        step, carry.obs, value, lambda obs: network.apply(params, obs)[1], steps_at_once
+    )
     transition = Transition(
         obs,
         action,
@@ -129,15 +143,17 @@ def collect_rollout(
     return carry, transition, ends
 
 
-def values_after(step: Step, last_obs, value, critic):
+def values_after(step: Step, last_obs, value, critic, steps_at_once: int):
     """V(s_{t+1})，(num_steps, num_envs)，s_{t+1} 是第 t 步到达的、重置之前的状态。
 
     多数时候它就是下一行的 V(s_{t+1})，不必再算。只有超时的那些步，下一行已经是新的一回合，
-    要另算；这一段里没有超时就整个跳过。（真的结束的步上它不起作用，不必管。）
+    要另算；这一段里没有超时就整个跳过（vmap 时两支都会算）。（真的结束的步上它不起作用，不必管。）
     """
     following = jnp.concatenate([value[1:], critic(last_obs)[None]])
     return jax.lax.cond(
         step.truncated.any(),
-        lambda: jnp.where(step.truncated, in_chunks(critic, step.obs), following),
+        lambda: jnp.where(
+            step.truncated, in_chunks(critic, step.obs, steps_at_once), following
+        ),
         lambda: following,
     )

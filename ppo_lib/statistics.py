@@ -10,9 +10,10 @@ from scipy import stats
 
 
 def iqm(scores, axis: int = 0):
-    """四分位均值（interquartile mean）：去掉最高和最低的各四分之一，平均剩下的一半。
+    """四分位均值（interquartile mean）：去掉最高和最低的各四分之一，平均剩下的。
 
-    比平均值不怕个别种子失手，比中位数用到的数据多。
+    四分之一取整数个：10 个种子各去掉 2 个，3 个以内一个也不去。比平均值不怕个别种子失手，
+    比中位数用到的数据多。
     """
     return stats.trim_mean(scores, 0.25, axis=axis)
 
@@ -21,6 +22,9 @@ def bootstrap_band(
     scores, statistic=iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
 ):
     """自助法（bootstrap）置信带：对种子有放回地重抽 draws 次，取统计量的两个分位数。
+
+    种子少时它偏窄：平均值的 95% 带，真实的覆盖率在 5 个种子时约 84%，10 个时约 90%；
+    所有种子成绩相同时宽度是 0，那不等于没有误差。
 
     Args:
         scores: (seeds, ...) 每个种子的成绩。

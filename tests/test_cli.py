@@ -1,5 +1,6 @@
 """命令行：原指南的命令能用，结果与库里的训练逐位相同，报错是中文。"""
 
+import re
 import subprocess
 import sys
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ppo_lib import PPOConfig, load_config, train
-from ppo_lib.__main__ import help_text, main
+from ppo_lib import ConfigError, PPOConfig, load_config, train
+from ppo_lib.__main__ import check_arguments, help_text, main
 from ppo_lib.config import FIELDS
 from ppo_lib.experiment import compiled_programs
 
@@ -64,6 +65,29 @@ def test_help_explains_every_key():
         assert f"\n  {name} = " in text
         assert field.metadata["help"] in text
     assert "--multirun" in text and "用法" in text
+
+
+def test_help_shows_defaults_that_can_be_typed():
+    defaults = dict(re.findall(r"^  (\w+) = (.*)$", help_text(), flags=re.MULTILINE))
+    assert load_config(overrides=[f"{k}={v}" for k, v in defaults.items()]) == PPOConfig()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--cfg", "job"],
+        ["--config-dir", ".", "--config-name", "mine"],
+        ["--multirun", "seed=range(1,5)", "lr=choice(1e-3,2e-3)"],
+        ["hydra.run.dir=somewhere", "+new=1"],
+    ],
+)
+def test_hydras_own_syntax_is_left_to_hydra(arguments):
+    check_arguments(arguments)
+
+
+def test_multirun_checks_every_value_before_the_first_run():
+    with pytest.raises(ConfigError, match="beta_1 = 1.0"):
+        check_arguments(["--multirun", "beta_1=0.2,1.0,0.9"])
 
 
 def test_help_starts_no_training(tmp_path, monkeypatch, capsys):

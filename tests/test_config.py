@@ -147,6 +147,7 @@ def test_every_field_is_explained_and_grouped():
 def in_range(field):
     """一个字段的合法取值；与别的键有约束的字段另作处理。"""
     spec = field.metadata
+    within = spec["within"]
     if spec["choices"]:
         return st.sampled_from(spec["choices"])
     if field.type == "bool":
@@ -156,16 +157,16 @@ def in_range(field):
     if field.type == "tuple":
         return st.lists(st.integers(1, 512), min_size=1, max_size=4).map(tuple)
     if field.type == "int":
-        return st.integers(spec["low"], 1000 if spec["high"] is None else spec["high"] - 1000)
+        return st.integers(within.low, 1000 if within.high == math.inf else within.high - 1000)
     return st.floats(
-        spec["low"],
-        spec["high"],
+        None if within.low == -math.inf else within.low,
+        None if within.high == math.inf else within.high,
         width=32,
         allow_nan=False,
         allow_infinity=False,
         allow_subnormal=False,
-        exclude_min=spec["open_low"],
-        exclude_max=spec["open_high"],
+        exclude_min=within.open_low,
+        exclude_max=within.open_high,
     )
 
 
@@ -178,6 +179,8 @@ def valid_configs(draw):
     keys["env_name"] = draw(st.sampled_from(discrete))
     if keys["env_name"] != "MountainCar-v0":
         keys["reward_shaping"] = "none"
+    if keys["num_envs"] * keys["num_steps"] == keys["num_minibatches"]:  # 一个样本没法标准化
+        keys["advantage_norm"] = "none"
     return PPOConfig(**keys)
 
 
@@ -525,7 +528,11 @@ def test_two_million_steps_are_976_updates():
 def test_updates_and_the_dropped_rest_add_up(total, num_envs, num_steps):
     total = max(total, num_envs * num_steps)
     cfg = PPOConfig(
-        total_timesteps=total, num_envs=num_envs, num_steps=num_steps, num_minibatches=1
+        total_timesteps=total,
+        num_envs=num_envs,
+        num_steps=num_steps,
+        num_minibatches=1,
+        advantage_norm="none",
     )
     assert cfg.num_updates * cfg.batch_size + cfg.dropped_timesteps == total
     assert 0 <= cfg.dropped_timesteps < cfg.batch_size and cfg.num_updates >= 1
@@ -535,15 +542,31 @@ def test_seeds_count_up_from_seed():
     assert PPOConfig(seed=5, num_seeds=3).seeds == (5, 6, 7)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(num_envs=4, num_steps=1, num_minibatches=4),
+        dict(num_envs=4, num_steps=2, num_minibatches=8, shuffle="samples"),
+        dict(num_envs=1, num_steps=1, num_minibatches=1, advantage_norm="batch"),
+    ],
+)
+def test_one_sample_cannot_be_normalized(changes):
+    with pytest.raises(ConfigError, match="advantage_norm = .*1 个样本"):
+        PPOConfig(**changes)
+    PPOConfig(**changes | {"advantage_norm": "none"})
+
+
 # ---------------------------------------------------------------- 静态与动态
 
 RUN_LEVEL = {"total_timesteps", "seed", "num_seeds", "project", "job_type", "wandb_mode"}
 
 
 def test_every_field_is_traced_or_run_level_or_static():
-    traced = {name for name, f in FIELDS.items() if f.metadata["traced"]}
-    run_level = {name for name, f in FIELDS.items() if f.metadata["run_level"]}
-    assert set(TRACED) == traced and run_level == RUN_LEVEL and not traced & run_level
+    kinds = {name: f.metadata["kind"] for name, f in FIELDS.items()}
+    assert set(kinds.values()) == {"static", "traced", "run"}
+    traced = {name for name, kind in kinds.items() if kind == "traced"}
+    assert set(TRACED) == traced
+    assert {name for name, kind in kinds.items() if kind == "run"} == RUN_LEVEL
     assert all(FIELDS[name].type == "float" for name in traced)
     assert {name for name, f in FIELDS.items() if f.type == "float"} == traced
 

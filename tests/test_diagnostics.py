@@ -51,6 +51,10 @@ def test_cosine_of_known_angles(b, cosine):
     assert cosine_similarity(b, A) == pytest.approx(cosine, abs=1e-6)
 
 
+def test_cosine_of_a_diverged_gradient_is_nan_not_zero():
+    assert np.isnan(cosine_similarity(times(np.nan, A), A))
+
+
 def test_cosine_with_zero_is_zero_and_so_is_its_gradient_not_nan():
     assert cosine_similarity(ZERO, ZERO) == 0.0
     b = {"x": jnp.array([1.0, 2.0])}

@@ -194,6 +194,13 @@ def test_bounds_scaling_leaves_unbounded_components_alone():
     np.testing.assert_allclose(scaled, [0.5, 7.0, 0.5, -9.0], rtol=1e-5)
 
 
+def test_bounds_scaling_maps_a_numbered_state_to_plus_minus_one():
+    """FrozenLake 的观测是格子的编号 0 … 15。"""
+    env, _ = gymnax.make("FrozenLake-misc")
+    observe = make_observe(env.observation_space(env.default_params), "bounds")
+    np.testing.assert_allclose([observe(jnp.array(i))[0] for i in (0, 15)], [-1, 1])
+
+
 def test_bounds_scaling_handles_observations_of_several_parts():
     space = spaces.Dict(
         {

@@ -31,30 +31,41 @@ def test_cartpole_is_solved_with_the_guides_settings():
 
 
 @pytest.mark.slow
-def test_mountain_car_is_never_solved_with_the_guides_settings():
-    result = learning.measure(row("原指南的配置", seeds=5, steps=1e6))
+def test_mountain_car_is_solved_on_none_of_five_seeds_with_the_guides_settings():
+    result = learning.measure(row("原指南的配置", seeds=5))
+    assert result["steps"] == 2_000_000
     assert result["scores"] == [-200.0] * 5
     assert result["best_update"] == -200 and result["goals"] == 0
 
 
 @pytest.mark.slow
 def test_tanh_and_more_entropy_solve_mountain_car_on_most_seeds():
-    """实测 90 个种子里 88 个解出（-110 到 -122），2 个停在 -200 附近，所以不能要求个个都解出。"""
+    """不能要求个个都解出：总表的 30 个种子里就有 2 个停在 -200 附近。"""
     result = learning.measure(row("tanh 且 ent_coef 0.05", seeds=10))
     assert (result["seeds"], result["steps"]) == (10, 2_000_000)
     scores = np.array(result["scores"])
-    assert (scores >= -125).sum() >= 7
-    assert np.median(scores) >= -125
+    assert (scores >= -125).sum() >= 8
     assert scores.max() < -90  # 没有哪个种子好得不像真的
     assert result["goals"] > 10 * 1000
 
 
 @pytest.mark.slow
-def test_a_timeout_treated_as_terminal_never_solves_it():
-    result = learning.measure(row("tanh 且 ent_coef 0.05，超时当作结束"))
-    assert (result["seeds"], result["steps"]) == (5, 1_000_000)
+def test_a_timeout_treated_as_terminal_solves_it_on_none_of_five_seeds():
+    result = learning.measure(row("tanh 且 ent_coef 0.05，超时当作结束", seeds=5))
+    assert result["steps"] == 2_000_000  # 与解得出的那一行一样长
     assert result["scores"] == [-200.0] * 5
     assert result["goals"] == 0
+
+
+@pytest.mark.slow
+def test_acrobot_and_a_minatar_game_are_learned():
+    """公布的成绩：Acrobot 约 -80 到 -86；这里只训练一小段，要求远好于随机（-500；0.5 分上下）。"""
+    acrobot = learning.measure(row("Acrobot-v1，原指南的配置", seeds=2, steps=3e5))
+    assert min(acrobot["scores"]) > -130
+    breakout = learning.measure(
+        row("Breakout-MinAtar，64 个环境，ent_coef 0.01", seeds=2, steps=5e5)
+    )
+    assert min(breakout["scores"]) > 3
 
 
 # ---------------------------------------------------------------- 总表怎么算
@@ -92,7 +103,7 @@ def test_format_result_is_one_row_of_the_header():
     )
     assert (
         line
-        == "| 只改 tanh | 5 × 1.5M | -121.3 | [-125.1, -118.0] | -126.0 … -118.0 | -101.0 | 4321 | 13 |"
+        == "| 只改 tanh | 5 × 1.5M | -121.3 | [-125.1, -118.0] | -126，-120，-118 | -101.0 | 4321 | 13 |"
     )
     assert line.count("|") == learning.HEADER.splitlines()[0].count("|")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppo_lib.networks import ActorCriticDiscrete
-from ppo_lib.networks.cpu import CHUNK_ROWS, dot_general, in_chunks, matmul
+from ppo_lib.networks.cpu import dot_general, in_chunks, matmul
 
 KEY = jax.random.key(0)
 
@@ -188,42 +188,28 @@ def test_dot_general_is_what_dense_expects(batch):
 
 
 @pytest.mark.parametrize(
-    "num_steps, num_envs, expected_rows",
+    "n, size, expected",
     [
-        (128, 16, 512),  # 默认的形状：每块 32 步
-        (200, 16, 400),  # 200 的约数里，25 × 16 = 400 最接近 512
-        (4, 600, 600),  # 环境比一块还多：一步一块
-        (13, 64, 64),  # 步数是质数：一步一块
-        (7, 73, 511),  # 不到 512，不切
-        (1, 1000, 1000),
+        (128, 32, 32),
+        (200, 32, 25),  # 200 的约数里，不超过 32 的最大的是 25
+        (13, 8, 1),  # 质数：一次一行
+        (7, 8, 7),  # 不到一块，不切
+        (8, 8, 8),
+        (5, 1, 1),
     ],
 )
-def test_in_chunks_is_plain_application_in_pieces(num_steps, num_envs, expected_rows):
-    tree = (
-        jax.random.normal(KEY, (num_steps, num_envs, 3)),
-        jnp.arange(num_steps * num_envs).reshape(num_steps, num_envs),
-    )
-    rows = []
+def test_in_chunks_is_plain_application_in_pieces(n, size, expected):
+    tree = jax.random.normal(KEY, (n, 4, 3)), jnp.arange(n * 4).reshape(n, 4)
+    lengths = []
 
     def f(inputs):
         x, i = inputs
-        rows.append(i.size)
+        lengths.append(len(i))
         return x[..., 0] * i, {"twice": 2 * x}
 
-    result, plain = in_chunks(f, tree), f(tree)
-    assert rows[0] == expected_rows or jax.default_backend() != "cpu"
+    result, plain = in_chunks(f, tree, size), f(tree)
+    assert lengths[0] == expected or jax.default_backend() != "cpu"
     jax.tree.map(np.testing.assert_array_equal, result, plain)
-
-
-def test_chunks_never_hold_more_rows_than_allowed_unless_one_step_does():
-    for num_steps in range(1, 60):
-        for num_envs in (1, 3, 16, 100, 512, 513):
-            rows = []
-            jax.eval_shape(
-                lambda x: in_chunks(lambda y: rows.append(y.size) or y, x),
-                jax.ShapeDtypeStruct((num_steps, num_envs), jnp.float32),
-            )
-            assert rows[0] <= max(CHUNK_ROWS, num_envs) or jax.default_backend() != "cpu"
 
 
 def test_in_chunks_works_under_vmap_and_has_gradients():
@@ -232,7 +218,7 @@ def test_in_chunks_works_under_vmap_and_has_gradients():
     def total(f):
         return jax.jit(jax.vmap(jax.value_and_grad(lambda y: jnp.sin(f(y)).sum())))(x)
 
-    for ours, theirs in zip(total(lambda y: in_chunks(jnp.square, y)), total(jnp.square)):
+    for ours, theirs in zip(total(lambda y: in_chunks(jnp.square, y, 5)), total(jnp.square)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
 

@@ -101,7 +101,8 @@ def test_adam_is_clipping_then_optax_adam(max_grad_norm):
 def test_rmsprop_is_clipping_then_optax_rmsprop():
     ours = make_optimizer("rmsprop", 0.01, hyper(beta_2=0.9, adam_eps=1e-6, max_grad_norm=0.5))
     reference = optax.chain(
-        optax.clip_by_global_norm(0.5), optax.rmsprop(0.01, decay=0.9, eps=1e-6)
+        optax.clip_by_global_norm(0.5),
+        optax.rmsprop(0.01, decay=0.9, eps=1e-6, eps_in_sqrt=False),
     )
     assert_same_path(
         trajectory(ours, gradients(50))[0], trajectory(reference, gradients(50))[0]
@@ -113,7 +114,7 @@ def test_rmsprop_by_hand_has_no_momentum_and_no_bias_correction():
     grads = [np.array([0.1, -0.2]), np.array([0.3, 0.0]), np.array([-0.2, 0.2])]
     for grad in grads:
         nu = 0.9 * nu + 0.1 * grad**2
-        params = params - 0.01 * grad / np.sqrt(nu + 1e-6)
+        params = params - 0.01 * grad / (np.sqrt(nu) + 1e-6)
         expected.append(params)
     optimizer = make_optimizer(
         "rmsprop", 0.01, hyper(beta_1=0.9, beta_2=0.9, adam_eps=1e-6, max_grad_norm=10.0)

@@ -200,13 +200,13 @@ import os, sys
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:2]))
 import jax
-import ppo_lib.networks.mlp, ppo_lib.rollout
+import ppo_lib.networks.mlp, ppo_lib.rollout, ppo_lib.training
 from ppo_lib import PPOConfig, experiment, train
 
 how, first_seed = sys.argv[1], int(sys.argv[2])
 if how == "flag":  # 读者自己会写的样子：不避开 XLA 的线程池，只靠 XLA_FLAGS
     ppo_lib.networks.mlp.dot_general = jax.lax.dot_general
-    ppo_lib.rollout.in_chunks = lambda f, x: f(x)
+    ppo_lib.rollout.in_chunks = ppo_lib.training.in_chunks = lambda f, x, size: f(x)
     experiment.compiler_options = dict
 for seed in range(first_seed, first_seed + 6):
     cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=100_000, num_seeds=10, seed=seed)
@@ -246,7 +246,7 @@ def test_vmapped_training_never_hangs_on_two_busy_cores(capsys):
     """两个核都被占着，每次两个进程，一共训练 36 次，都要跑完。
 
     flag 的写法改用 JAX 的缺省调度器（XLA_FLAGS 写 true），同样的条件下 6 个进程卡住了 4 个，
-    训练 30 次卡 4 次；所以开关失灵而 24 次训练侥幸全部跑完，机会约百分之三。ppo_lib 自己的写法
+    训练 30 次卡 4 次；按这个比例，开关失灵而 24 次训练侥幸全部跑完，机会约百分之三。ppo_lib 自己的写法
     （library）避开了线程池，用缺省调度器也没有见它卡住，这里只看它照常跑完。
     """
     spinners = [

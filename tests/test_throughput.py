@@ -95,6 +95,13 @@ def test_every_peer_runs_on_the_cpu_without_the_hanging_scheduler(monkeypatch):
         assert environ["XLA_FLAGS"] == f"--xla_dump_to=somewhere {tp.SCHEDULER_FLAG}"
         assert environ["JAX_PLATFORMS"] == "cpu"
         assert "JAX_COMPILATION_CACHE_DIR" not in environ
+        assert environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"  # 编译要真的编译
+
+
+@pytest.mark.slow
+def test_ours_is_measured_for_real():
+    result = tp.measure(tp.OURS, 1, tp.BATCH_SIZE, 1, timeout=120)
+    assert result["steps_per_second"] > 1000 and result["compile_seconds"] > 1
 
 
 # ---------------------------------------------------------------- 定长与比值

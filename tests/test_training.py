@@ -10,13 +10,15 @@ import pytest
 import scipy.stats
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
 
 from ppo_lib import PPOConfig, training
 from ppo_lib.envs import make_env
 from ppo_lib.loss import Minibatch
-from ppo_lib.rollout import collect_rollout
+from ppo_lib.rollout import EpisodeEnds, Transition, collect_rollout
 from ppo_lib.training import (
     CHUNK,
+    episode_metrics,
     init_state,
     make_network,
     make_train,
@@ -330,7 +332,7 @@ def reference_loss(params, obs, action, old_log_prob, old_value, advantage, targ
 
 
 def reference_update(setup):
-    """一次更新：Python 的循环、optax.adam、上面的损失。返回新参数和每一步的梯度范数。"""
+    """一次更新：Python 的循环、optax.adam、上面的损失。返回新参数和应有的指标。"""
     cfg = setup.cfg
     rollout, shuffle_key = setup.rollout()
     advantage, target = reference_gae(rollout, cfg)
@@ -352,8 +354,9 @@ def reference_update(setup):
         optax.clip_by_global_norm(cfg.max_grad_norm),
         optax.adam(lr, cfg.beta_1, cfg.beta_2, eps=cfg.adam_eps),
     )
-    params, opt_state, norms = setup.state.params, None, []
+    params, last = setup.state.params, None
     opt_state = optimizer.init(params)
+    seen = {name: [] for name in ("grad_norm", "mu_norm", "nu_norm", "cosine_similarity")}
     gradient = jax.jit(jax.grad(functools.partial(reference_loss, cfg=cfg)))
     for order in np.asarray(minibatch_orders(shuffle_key, cfg)):
         for part in np.split(order, cfg.num_minibatches):
@@ -365,10 +368,22 @@ def reference_update(setup):
                     for x in np.meshgrid(part, np.arange(cfg.num_steps), indexing="ij")
                 )
             grad = gradient(params, *[field[step, env] for field in fields])
-            norms.append(float(np.sqrt(sum((x**2).sum() for x in jax.tree.leaves(grad)))))
             updates, opt_state = optimizer.update(grad, opt_state, params)
             params = optax.apply_updates(params, updates)
-    return params, norms
+            adam = opt_state[1][0]
+            grad, mu, nu = (ravel_pytree(x)[0] for x in (grad, adam.mu, adam.nu))
+            seen["grad_norm"].append(np.linalg.norm(grad))
+            seen["mu_norm"].append(np.linalg.norm(mu))
+            seen["nu_norm"].append(np.linalg.norm(nu))
+            seen["cosine_similarity"].append(0.0 if last is None else cosine(grad, last))
+            last = grad
+    expected = {name: np.mean(values) for name, values in seen.items()}
+    expected["explained_variance"] = 1 - np.var(target - rollout.value) / np.var(target)
+    return params, expected
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +413,7 @@ def test_an_update_equals_an_independent_loop(changes):
     setup = Setup(seed=1, lr=2e-2, clip_eps=0.01, **changes).near_timeout()
     setup.state = setup.state._replace(update=jnp.int32(30))
     new_state, metrics = setup.update()
-    params, norms = reference_update(setup)
+    params, expected = reference_update(setup)
     moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), params, setup.state.params)
     assert min(jax.tree.leaves(moved)) > 1e-3  # 每一层都真的动了
     jax.tree.map(
@@ -406,7 +421,8 @@ def test_an_update_equals_an_independent_loop(changes):
         new_state.params,
         params,
     )
-    np.testing.assert_allclose(metrics["grad_norm"], np.mean(norms), rtol=1e-4)
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
     assert metrics["clip_frac"] > 0  # 裁剪也查到了
     assert new_state.update == 31
 
@@ -422,11 +438,11 @@ def test_advantage_norm_choices_differ(monkeypatch):
 
     monkeypatch.setattr(training, "take_minibatches", spy)
     norms = "none", "minibatch", "batch"
-    losses = [
+    grad_norms = [
         float(Setup(advantage_norm=norm).near_timeout().update()[1]["grad_norm"])
         for norm in norms
     ]
-    assert len({round(loss, 3) for loss in losses}) == 3
+    assert len({round(x, 3) for x in grad_norms}) == 3
     assert abs(seen["batch"].mean()) < 1e-5 and abs(seen["batch"].std() - 1) < 1e-4
     np.testing.assert_array_equal(seen["none"], seen["minibatch"])
     assert abs(seen["none"].mean()) > 0.1
@@ -453,6 +469,29 @@ def tiny():
     hyper = jax.tree.map(jnp.float32, cfg.hyperparams())
     state = fns.init(0, hyper)
     return jax.jit(fns.run_chunk).lower(state, hyper, 1).compile(), state, hyper
+
+
+def test_every_step_is_in_a_finished_or_an_unfinished_episode(tiny):
+    """走完的回合的长度之和，加上没走完的，等于总步数。"""
+    run_chunk, state, hyper = tiny
+    state, rows = run_chunk(state, hyper, 200)
+    finished = np.nansum(rows["episode_length"] * rows["episodes_ended"])
+    assert round(float(finished)) + int(state.env.episode_length.sum()) == 200 * 8
+
+
+@pytest.mark.parametrize(
+    "env_name, goals", [("MountainCar-v0", 1), ("CartPole-v1", 2), ("Catch-bsuite", np.nan)]
+)
+def test_goals_are_what_counts_as_a_goal_in_this_environment(env_name, goals):
+    """一步里一个终止、两个截断：爬山的目标是终止，立杆的目标是撑到截断。"""
+    terminated = np.array([[True, False, False, False]])
+    truncated = np.array([[False, True, True, False]])
+    rollout = Transition(*[None] * 6, terminated, truncated)
+    ends = EpisodeEnds(terminated | truncated, np.full((1, 4), 7.0), np.full((1, 4), 9))
+    metrics = episode_metrics(ends, rollout, env_name)
+    np.testing.assert_array_equal(metrics["goals_reached"], goals)
+    assert (metrics["return"], metrics["episode_length"]) == (7, 9)
+    assert metrics["episodes_ended"] == 3
 
 
 def assert_same(a, b):

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,12 +24,7 @@ from sphinx.search.zh import SearchChinese
 ROOT = Path(__file__).parents[2]
 
 # 章节的输出取决于这些文件。jupyter-cache 只看笔记本自己，所以把它们的散列写进缓存的路径。
-EXECUTION_INPUTS = (
-    "ppo_lib/**/*.py",
-    "ppo_lib/**/*.yaml",
-    "book/data/**/*",
-    "requirements.lock",
-)
+EXECUTION_INPUTS = ("ppo_lib/**/*", "book/data/**/*", "requirements.lock")
 
 
 def execution_hash(root: Path = ROOT) -> str:
@@ -36,14 +32,18 @@ def execution_hash(root: Path = ROOT) -> str:
     digest = hashlib.sha256()
     for pattern in EXECUTION_INPUTS:
         for path in sorted(root.glob(pattern)):
-            if path.is_file():
+            if path.is_file() and path.suffix != ".pyc":
                 digest.update(path.relative_to(root).as_posix().encode() + b"\0")
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def set_execution_cache(app: Sphinx, config: Config) -> None:
-    config.nb_execution_cache_path = str(ROOT / "_build/.jupyter_cache" / execution_hash())
+    current = ROOT / "_build/.jupyter_cache" / execution_hash()
+    for cache in current.parent.glob("*"):
+        if cache != current:
+            shutil.rmtree(cache)
+    config.nb_execution_cache_path = str(current)
 
 
 def glossary_terms(text: str) -> list[str]:

@@ -17,7 +17,8 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    allow_reuse_address = False  # 否则在 macOS 上会和占着端口的程序抢
+    # Linux 上停下后马上重开，要能用同一个端口；macOS 上这样做会和占着端口的程序抢。
+    allow_reuse_address = sys.platform == "linux"
     daemon_threads = True
 
 
@@ -40,8 +41,17 @@ def open_server(port: int | None = None, folder: Path = HTML) -> Server:
     raise failure
 
 
+def parse_port(text: str) -> int:
+    """命令行上的端口；不是 0 到 65535 的整数就退出。"""
+    if not (text.isdecimal() and int(text) <= 65535):
+        sys.exit(
+            f"PORT = {text!r} 不合法；允许的取值：0 到 65535 的整数，例如 make book PORT=9000"
+        )
+    return int(text)
+
+
 def main() -> None:
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    port = parse_port(sys.argv[1]) if len(sys.argv) > 1 else None
     try:
         server = open_server(port)
     except OSError as error:

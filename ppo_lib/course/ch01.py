@@ -51,11 +51,7 @@ def check_recompiling_keys(keys) -> str:
     """练习 1.2：哪些键改动之后要重新编译。"""
     keys = {keys} if isinstance(keys, str) else set(keys)
     asked = {"lr", "beta_1", "num_envs", "activation", "seed", "clip_eps", "hidden_sizes"}
-    answer = {
-        key
-        for key in asked
-        if not FIELDS[key].metadata["traced"] and not FIELDS[key].metadata["run_level"]
-    }
+    answer = {key for key in asked if FIELDS[key].metadata["kind"] == "static"}
     unknown = keys - asked
     if unknown:
         raise Mistake(f"{'、'.join(sorted(unknown))} 不在题目的七个键里。")
@@ -92,6 +88,10 @@ def check_final_score(final_score) -> str:
         raise Mistake(f"应当每个种子一个数，形状 (seed,)；你的结果形状是 {result.shape}。")
     if np.allclose(result, expected):
         return "没有回合结束的更新是 NaN，求平均时跳过了它们，对。"
+    if np.isnan(result[0]) and np.isclose(result[1], 9.0):
+        raise Mistake(
+            "你只取了最后一次更新。一次更新里的回合太少（有时一个也没有），取最后十分之一更稳。"
+        )
     if np.isnan(result[0]):
         raise Mistake(
             "结果里有 NaN：没有回合结束的更新，回报记作 NaN。求平均时要跳过它们（xarray 的 mean 会自动跳过，NumPy 要用 nanmean）。"

@@ -1,10 +1,12 @@
-"""两个快写法，只为 CPU 上的速度，不改变数学；初读可以跳过。
+"""几个快写法，只为 CPU 上的速度，不改变数学；初读可以跳过。
 
-两处慢的原因相同：XLA 的 CPU 后端为几十微秒的活去惊动线程池，等线程醒来比算还久。
+慢的原因都一样：XLA 的 CPU 后端为几十微秒的活去惊动线程池，等线程醒来比算还久，而且程序从此换到
+另一个核上接着跑，缓存全凉了。
 
 - **权重的梯度** xᵀg：这种“左边转置”的乘法走一条总要用线程池的路。先把转置按行优先真的写进
   内存，再做普通的乘法，就避开了它（批次 512、宽 64 时快三倍）。见 ``matmul``。
-- **大批次**：一次送进几千行，乘法就会分给线程池。切成几百行一块就不会。见 ``in_chunks``。
+- **大的一步**：一次算几千行，或者一次抽几千个随机数，就会分给线程池。切成小块就不会。
+  见 ``in_chunks``。
 """
 
 from __future__ import annotations
@@ -49,25 +51,14 @@ def dot_general(x, kernel, dimension_numbers, precision=None, preferred_element_
     return jnp.reshape(y, (*x.shape[:-1], kernel.shape[-1]))
 
 
-CHUNK_ROWS = 512
-"""一块最多多少行；再多，XLA 就会动用线程池。"""
+def in_chunks(f, x, size: int):
+    """算 f(x)，但沿第一维切成几块依次送进 f，每块最多 size 行；不在 CPU 上时不切。
 
-
-def in_chunks(f, x):
-    """算 f(x)，但沿第一维切成几块依次送进 f。
-
-    x 是数组或数组的树，叶子 (num_steps, num_envs, ...)；f 对前两维逐个计算，输出的前两维不变。
+    x 是数组或数组的树，叶子 (n, ...)；f 对第一维逐个计算，输出的第一维也是 n。
     """
-    num_steps, num_envs = jax.tree.leaves(x)[0].shape[:2]
-    if jax.default_backend() != "cpu" or num_steps * num_envs <= CHUNK_ROWS:
+    n = len(jax.tree.leaves(x)[0])
+    if jax.default_backend() != "cpu" or n <= size:
         return f(x)
-    steps = max(
-        d
-        for d in range(1, num_steps + 1)
-        if num_steps % d == 0 and (d == 1 or d * num_envs <= CHUNK_ROWS)
-    )
-    chunks = jax.tree.map(
-        lambda leaf: leaf.reshape(num_steps // steps, steps, *leaf.shape[1:]), x
-    )
-    y = jax.lax.map(f, chunks)
-    return jax.tree.map(lambda leaf: leaf.reshape(num_steps, *leaf.shape[2:]), y)
+    size = max(d for d in range(1, size + 1) if n % d == 0)
+    chunks = jax.tree.map(lambda leaf: leaf.reshape(n // size, size, *leaf.shape[1:]), x)
+    return jax.tree.map(lambda leaf: leaf.reshape(n, *leaf.shape[2:]), jax.lax.map(f, chunks))
