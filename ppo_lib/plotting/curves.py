@@ -26,8 +26,13 @@ LABELS = {
     "approx_kl": "近似 KL（nat）",
     "explained_variance": "解释方差",
     "learning_rate": "学习率",
+    "episodes_ended": "走完的回合（个）",
+    "goals_reached": "到达目标（次）",
 }
 """指标名 → 图上的中文标签。"""
+
+STEPS_LABEL = "每个种子的环境步数（千步）"
+"""横轴的标签。"""
 
 
 def forward_fill(values: np.ndarray) -> np.ndarray:
@@ -64,7 +69,7 @@ def plot_metric(
         low, high = bootstrap_band(values, draws=draws)
         ax.fill_between(steps, low, high, color=color, alpha=0.25, linewidth=0)
         ax.plot(steps, iqm(values), color=color, label=label)
-    ax.set(xlabel="每个种子的环境步数（千步）", ylabel=LABELS.get(metric, metric))
+    ax.set(xlabel=STEPS_LABEL, ylabel=LABELS.get(metric, metric))
     return ax
 
 
