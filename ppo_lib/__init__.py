@@ -12,15 +12,23 @@ _runtime.prepare()  # 必须在 JAX 的后端启动之前
 
 from ppo_lib._version import __version__  # noqa: E402
 from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, load_config  # noqa: E402
-from ppo_lib.experiment import Run, sweep, train  # noqa: E402
+from ppo_lib.experiment import Diverged, Run, sweep, train  # noqa: E402
+from ppo_lib.policy import Policy, evaluate, load_policy, save_policy  # noqa: E402
+from ppo_lib.run_dir import RunDirError  # noqa: E402
 
 __all__ = [
     "ConfigError",
+    "Diverged",
     "Hyperparams",
     "PPOConfig",
+    "Policy",
     "Run",
+    "RunDirError",
     "__version__",
+    "evaluate",
     "load_config",
+    "load_policy",
+    "save_policy",
     "sweep",
     "train",
 ]

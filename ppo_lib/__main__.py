@@ -14,7 +14,6 @@ from pathlib import Path
 
 import hydra
 import numpy as np
-from flax.traverse_util import flatten_dict
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,20 +26,28 @@ from ppo_lib.config import (
     by_group,
     check_keys,
     checked,
+    load_config,
     parse_overrides,
-    to_yaml,
     yaml_value,
 )
-from ppo_lib.experiment import Run, train
+from ppo_lib.experiment import Diverged, Run, train
+from ppo_lib.run_dir import RunDirError
+from ppo_lib.tracking import start_tracking
 
 USAGE = """用法：python -m ppo_lib [键=值 …]
       python -m ppo_lib --multirun 键=值1,值2 …
+      python -m ppo_lib resume 目录
+      python -m ppo_lib track 目录 [键=值 …]
 
 训练一次 PPO，默认配置在 ppo_lib/config_ppo.yaml，就是原指南的那次运行。
 结果存进 outputs/日期/时间/（--multirun 存进 multirun/）：
   metrics.nc   每个种子、每次更新的指标，用 xarray.open_dataset 打开
-  params.npz   训练结束时的网络参数，第一维是种子
+  policy.npz   训练结束时的策略，用 ppo_lib.load_policy 打开
   config.yaml  这次运行的完整配置
+  tracking/    W&B（默认离线）、TensorBoard 或 SwanLab 的记录
+
+resume 从目录里最新的检查点接着训练，与一口气训练逐位相同。
+track 把目录里的指标补记（或改记）进跟踪器，例如 track 目录 tracker=tensorboard。
 
 例子：
   python -m ppo_lib total_timesteps=10000 num_seeds=1 num_envs=4    快速测试
@@ -100,17 +107,10 @@ def check_arguments(arguments: list[str]) -> None:
             )
 
 
-def save(run: Run, folder: Path) -> None:
-    """把一次训练的结果存进目录。"""
-    folder.mkdir(parents=True, exist_ok=True)
-    run.metrics.to_netcdf(folder / "metrics.nc", engine="h5netcdf")
-    np.savez(folder / "params.npz", **flatten_dict(run.params, sep="/"))
-    (folder / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
-
-
 def report(run: Run, folder: Path) -> str:
     """训练完打印的几行。"""
-    last = run.metrics["return"].isel(update=slice(-max(1, run.config.num_updates // 10), None))
+    returns = run.metrics["return"]
+    last = returns.isel(update=slice(-max(1, returns.sizes["update"] // 10), None))
     per_seed = last.mean("update").values
     lines = [
         f"编译 {run.compile_seconds:.1f} 秒，训练 {run.run_seconds:.1f} 秒（{run.steps_per_second / 1e3:.0f} 千步/秒）"
@@ -132,11 +132,49 @@ def run_one(cfg: DictConfig) -> None:
     """Hydra 的一个任务：训练一次。"""
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        run = train(PPOConfig(**OmegaConf.to_container(cfg, resolve=True)))
+        train_and_report(PPOConfig(**OmegaConf.to_container(cfg, resolve=True)), folder)
     except ConfigError as error:
         sys.exit(f"配置错误：{error}")
-    save(run, folder)
+
+
+def train_and_report(cfg: PPOConfig, folder: Path, resume: bool = False) -> None:
+    """训练，存进目录，打印结果；发散、写不进目录时，退出码不是 0。"""
+    try:
+        run = train(cfg, run_dir=folder, resume=resume)
+    except Diverged as error:
+        print(report(error.run, folder))
+        sys.exit(str(error))
+    except RunDirError as error:
+        sys.exit(f"运行目录：{error}")
     print(report(run, folder))
+    if run.interrupted:
+        sys.exit(f"被 Ctrl-C 停下了，已存好；接着训练：python -m ppo_lib resume {folder}")
+
+
+def resume_command(arguments: list[str]) -> None:
+    """``python -m ppo_lib resume 目录``。"""
+    if len(arguments) != 1:
+        sys.exit("用法：python -m ppo_lib resume 目录")
+    folder = Path(arguments[0])
+    train_and_report(load_config(folder / "config.yaml"), folder, resume=True)
+
+
+def track_command(arguments: list[str]) -> None:
+    """``python -m ppo_lib track 目录 [键=值 …]``：把已有的指标从头记一遍。"""
+    if not arguments:
+        sys.exit("用法：python -m ppo_lib track 目录 [键=值 …]")
+    folder = Path(arguments[0]).resolve()
+    cfg = load_config(folder / "config.yaml", arguments[1:])
+    tracking = start_tracking(folder, cfg, follow=False)
+    if tracking is None:
+        sys.exit(f"没有记录：tracker = {cfg.tracker!r}，wandb_mode = {cfg.wandb_mode!r}。")
+    complete, message = tracking.wait(cfg.num_updates)
+    print(message)
+    if not complete:
+        sys.exit(1)
+
+
+COMMANDS = {"resume": resume_command, "track": track_command}
 
 
 def main() -> None:
@@ -146,6 +184,9 @@ def main() -> None:
         print(help_text())
         return
     try:
+        if arguments and arguments[0] in COMMANDS:
+            COMMANDS[arguments[0]](arguments[1:])
+            return
         check_arguments(arguments)
     except ConfigError as error:
         sys.exit(f"配置错误：{error}")

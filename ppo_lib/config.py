@@ -76,7 +76,8 @@ DECAY = Interval(low=0, high=1, open_high=True)
 def _key(default, help, *, group, kind="static", within=REAL, choices=None):
     """一个配置字段：默认值、说明、取值范围。
 
-    kind 是它怎样进入程序：``static`` 编译进去，``traced`` 作为输入传进去，``run`` 只管运行。
+    kind 是它怎样进入程序：``static`` 编译进去，``traced`` 作为输入传进去，``run`` 决定跑多少，
+    ``log`` 只管记录，不影响结果。
     """
     metadata = dict(help=help, group=group, kind=kind, within=within, choices=choices)
     return dataclasses.field(default=default, metadata=metadata)
@@ -88,7 +89,7 @@ TRAIN, ADAM, PPO, NET, ENV, LOG = (
     "PPO 算法",
     "网络",
     "环境和种子",
-    "运行记录（随结果存下；W&B 还没有接上）",
+    "运行记录",
 )
 
 
@@ -212,13 +213,20 @@ class PPOConfig:
         10, "种子个数：seed, seed+1, …", group=ENV, kind="run", within=AT_LEAST_ONE
     )
 
-    project: str = _key("optimize", "W&B 的项目名", group=LOG, kind="run")
-    job_type: str = _key("ppo", "W&B 的作业类型", group=LOG, kind="run")
+    tracker: str = _key(
+        "wandb",
+        "指标记到哪里，一个种子一个 run：wandb，tensorboard，swanlab，或不记",
+        group=LOG,
+        kind="log",
+        choices=("wandb", "tensorboard", "swanlab", "none"),
+    )
+    project: str = _key("optimize", "W&B 的项目名", group=LOG, kind="log")
+    job_type: str = _key("ppo", "W&B 的作业类型", group=LOG, kind="log")
     wandb_mode: str = _key(
         "offline",
-        "W&B 的模式",
+        "W&B（和 SwanLab）的模式：offline 只记在本机，不要账号；online 上传；disabled 不记",
         group=LOG,
-        kind="run",
+        kind="log",
         choices=("offline", "online", "disabled"),
     )
 

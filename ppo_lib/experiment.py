@@ -1,46 +1,27 @@
-"""实验：许多个成员（种子 × 超参数）一起训练，结果放进 ``xarray``。
+"""实验：训练许多个种子和超参数，结果放进 ``xarray``，需要时边训练边存盘。
 
-只编译一个程序，训练所有成员。成员怎么摆到机器上，看机器：
-
-- **CPU**：程序一次训练一个成员；几个核就有几个线程，各自从队列里领成员。小网络的矩阵太小，
-  ``vmap`` 在 CPU 上反而慢，而且这样一来，一个成员的结果与同伴是谁、有几个毫无关系；
-- **GPU / TPU**：程序用 ``vmap`` 一次训练所有成员。
-
-编译好的程序里没有回调。主机这边的循环一块一块地调用它：每一块之间更新进度、把指标交给
-``on_chunk``。块的长短不影响结果。
+成员怎么摆到机器上，见 members.py；存到哪里，见 run_dir.py。
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
-import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from ppo_lib._runtime import compiler_options
 from ppo_lib._version import __version__
-from ppo_lib.config import (
-    FIELDS,
-    TRACED,
-    ConfigError,
-    Hyperparams,
-    PPOConfig,
-    check_keys,
-    checked,
-    to_yaml,
-)
-from ppo_lib.progress import Progress
-from ppo_lib.training import CHUNK, make_train
+from ppo_lib.config import FIELDS, TRACED, ConfigError, PPOConfig, check_keys, checked, to_yaml
+from ppo_lib.members import Members, Sick, chunk_lengths, stack
+from ppo_lib.policy import Policy, save_policy
+from ppo_lib.run_dir import RunDir
+from ppo_lib.tracking import Tracking, start_tracking
 
 UNITS = {
     "episode_length": "步",
@@ -51,6 +32,10 @@ UNITS = {
 }
 
 
+CHECKPOINT_EVERY = 5
+"""每几块存一份检查点。"""
+
+
 @dataclasses.dataclass
 class Run:
     """一次训练的结果。"""
@@ -59,13 +44,34 @@ class Run:
     metrics: xr.Dataset  # 维 (seed, update)
     params: Any  # 网络参数，每个叶子的第一维是 seed
     compile_seconds: float  # 花在编译上的时间；用的是已有的程序时接近 0
-    run_seconds: float  # 花在训练上的时间
+    run_seconds: float  # 花在训练上的时间（接着训练时，只算这一次的）
+    snapshots: dict[int, Any] = dataclasses.field(
+        default_factory=dict
+    )  # {更新次数: 当时的参数}
+    interrupted: bool = False  # 是不是被 Ctrl-C 停下的
 
     @property
     def steps_per_second(self) -> float:
         """所有种子合计，每秒与环境交互多少步。"""
-        steps = self.config.num_updates * self.config.batch_size * self.config.num_seeds
+        steps = self.metrics.sizes["update"] * self.config.batch_size * self.config.num_seeds
         return steps / self.run_seconds
+
+    def policy(self, update: int | None = None) -> Policy:
+        """最后的策略；或者 ``snapshots`` 里留下的，训练途中第 update 次更新之后的策略。"""
+        if update is None:
+            return Policy.from_run(self)
+        if update not in self.snapshots:
+            kept = "、".join(map(str, self.snapshots)) or "没有"
+            raise ConfigError(f"update = {update!r} 不合法；留下了策略的更新次数：{kept}。")
+        return Policy(self.config, self.snapshots[update], self.config.seeds, update)
+
+
+class Diverged(RuntimeError):
+    """训练发散了：出现了 NaN 或无穷大。``run`` 是到此为止的结果，参数停在发散之前。"""
+
+    def __init__(self, message: str, run: Run):
+        super().__init__(message)
+        self.run = run
 
 
 def train(
@@ -75,8 +81,13 @@ def train(
     chunk_updates: int | None = None,
     on_chunk: Callable[[xr.Dataset], None] | None = None,
     parallel: str = "auto",
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> Run:
     """按配置训练 ``cfg.num_seeds`` 个种子。
+
+    按 Ctrl-C（或笔记本的停止按钮）停下时，返回已经训练的部分，``run.interrupted`` 为真。
 
     Args:
         cfg: 配置。
@@ -84,27 +95,110 @@ def train(
         chunk_updates: 主机循环每一块做几次更新，1 到 256；缺省时约为总数的 1/20，不少于 16。不影响结果。
         on_chunk: 每一块之后调用一次，参数是到此刻为止的指标 (seed, update)。
         parallel: ``"auto"`` 按机器选；``"threads"`` 成员分给各个核；``"vmap"`` 合成一个批。
+        run_dir: 边训练边存进这个目录：指标、检查点、最后的策略，见 run_dir.py；并按配置的 tracker
+            记进 W&B 等处，见 tracking/。
+        resume: run_dir 里已有一次运行时，从它最新的检查点接着训练；结果与一口气训练逐位相同。
+        checkpoint_every: 每几块存一份检查点。
 
     Returns:
         ``Run``；``run.metrics["return"]`` 在没有回合结束的更新上是 NaN。
 
     Raises:
         ConfigError: 配置不合法，在编译之前抛出。
+        RunDirError: run_dir 用不了（已有别的运行，配置不同，写不进去）。
+        Diverged: 训练中出现 NaN 或无穷大；``.run`` 是到此为止的结果。
     """
-    lengths = chunk_lengths(cfg.num_updates, chunk_updates)
-    members = Members(
-        cfg, np.asarray(cfg.seeds), stack([cfg.hyperparams()] * cfg.num_seeds), parallel
-    )
+    chunk_lengths(cfg.num_updates, chunk_updates)  # 不合法就趁早报错
+    keeper = None if run_dir is None else RunDir(run_dir, cfg, resume=resume)
+    seeds = np.asarray(cfg.seeds)
+    members = Members(cfg, seeds, stack([cfg.hyperparams()] * cfg.num_seeds), parallel)
+    if keeper is not None:
+        saved = keeper.restore(members.snapshot())
+        if saved is not None:
+            members.restore(saved.state, saved.done, saved.metrics)
+        keeper.forget_after(members.done)
+        tracking = start_tracking(keeper.path, cfg) if members.done < cfg.num_updates else None
+    lengths = chunk_lengths(cfg.num_updates - members.done, chunk_updates)
+    wanted = snapshot_updates(lengths, members.done)
+    snapshots = {}
 
-    def to_dataset(metrics: dict[str, np.ndarray]) -> xr.Dataset:
-        return as_dataset(cfg, metrics, {"seed": np.asarray(cfg.seeds)}, (cfg.num_seeds,))
+    def dataset() -> xr.Dataset:
+        return as_dataset(cfg, members.metrics(), {"seed": seeds}, (cfg.num_seeds,))
 
-    on_metrics = None if on_chunk is None else lambda metrics: on_chunk(to_dataset(metrics))
-    metrics = members.run(lengths, progress, on_metrics)
-    dataset = to_dataset(metrics).assign_attrs(
-        compile_seconds=members.compile_seconds, run_seconds=members.run_seconds
+    chunks = itertools.count(1)
+
+    def after_chunk() -> None:
+        if members.done in wanted:
+            snapshots[members.done] = members.params()
+        if keeper is not None:
+            keeper.save_metrics(members.done, members.rows[-1])
+            if next(chunks) % checkpoint_every == 0 or members.done == cfg.num_updates:
+                keeper.save_state(members.done, members.snapshot())
+        if on_chunk is not None:
+            on_chunk(dataset())
+
+    try:
+        members.run(lengths, progress, after_chunk)
+        times = dict(compile_seconds=members.compile_seconds, run_seconds=members.run_seconds)
+        run = Run(
+            cfg,
+            dataset().assign_attrs(times),
+            members.params(),
+            **times,
+            snapshots=snapshots,
+            interrupted=members.interrupted,
+        )
+        if keeper is not None:
+            if members.interrupted:  # 可能正停在存盘的半路，再存一遍
+                keeper.save_metrics(members.done, members.rows[-1])
+            if members.done < cfg.num_updates and members.done:
+                keeper.save_state(members.done, members.snapshot())
+            keeper.finish(run.metrics)
+            save_policy(run.policy(), keeper.path / "policy.npz")
+            report_tracking(tracking, members.done, progress)
+    finally:
+        if keeper is not None:
+            keeper.close()
+    if members.sick:
+        raise Diverged(explain_divergence(cfg, list(members.sick.values()), members.done), run)
+    return run
+
+
+def report_tracking(tracking: Tracking | None, num_updates: int, progress: bool) -> None:
+    """等跟踪的进程记完，说出记在哪里；漏了就发出警告。"""
+    if tracking is None:
+        return
+    complete, message = tracking.wait(num_updates)
+    if not complete:
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    elif progress:
+        print(message)
+
+
+def snapshot_updates(lengths: list[int], done: int) -> set[int]:
+    """留下哪几次更新之后的策略：第一块之后、一半左右、最后。"""
+    ends = done + np.cumsum(lengths)
+    return {int(ends[0]), int(ends[(len(ends) - 1) // 2]), int(ends[-1])} if lengths else set()
+
+
+def explain_divergence(cfg: PPOConfig, sick: list[Sick], done: int) -> str:
+    """训练发散时说的话：哪个指标、第几次更新、哪些种子，可以试什么。"""
+    first = min(sick, key=lambda one: one.update)
+    seeds = "、".join(str(cfg.seeds[one.member]) for one in sick)
+    advice = [f"减小学习率 lr（现在是 {cfg.lr:g}）"]
+    if cfg.max_grad_norm > 1:
+        advice.append(f"减小梯度范数的上限 max_grad_norm（现在是 {cfg.max_grad_norm:g}）")
+    if cfg.adam_eps < 1e-8:
+        advice.append(f"加大 adam_eps（现在是 {cfg.adam_eps:g}）")
+    if cfg.optimizer == "sgd" or cfg.beta_2 < 0.9:
+        advice.append("换回 optimizer=adam、beta_2=0.999")
+    if cfg.reward_shaping != "none" and cfg.shaping_scale > 1:
+        advice.append(f"减小 shaping_scale（现在是 {cfg.shaping_scale:g}）")
+    return (
+        f"训练发散了：第 {first.update} 次更新起 {first.metric} 不再是有限的数"
+        f"（种子 {seeds}）。最后一份完好的状态在第 {done} 次更新之后，已经留下。"
+        f"可以试：{'；'.join(advice)}。"
     )
-    return Run(cfg, dataset, members.params(), members.compile_seconds, members.run_seconds)
 
 
 def sweep(
@@ -157,11 +251,20 @@ def sweep_traced(
     configs = grid(cfg, axes)
     hyper = stack([c.hyperparams() for c in configs for _ in cfg.seeds])
     members = Members(cfg, np.tile(cfg.seeds, len(configs)), hyper, parallel)
-    metrics = members.run(lengths, progress)
+    members.run(lengths, progress, stop_when_sick=False)
+    for one in members.sick.values():
+        point, seed = divmod(one.member, cfg.num_seeds)
+        changed = {name: getattr(configs[point], name) for name in axes}
+        warnings.warn(
+            f"网格上 {changed} 的种子 {cfg.seeds[seed]} 发散了：第 {one.update} 次更新起"
+            f" {one.metric} 不再是有限的数。其余的照常训练。",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     coords = {name: np.asarray(values) for name, values in axes.items()}
     coords["seed"] = np.asarray(cfg.seeds)
     shape = (*map(len, axes.values()), cfg.num_seeds)
-    return as_dataset(cfg, metrics, coords, shape).assign_attrs(
+    return as_dataset(cfg, members.metrics(), coords, shape).assign_attrs(
         compile_seconds=members.compile_seconds, run_seconds=members.run_seconds
     )
 
@@ -194,7 +297,7 @@ def check_axes(cfg: PPOConfig, axes: dict[str, Sequence]) -> dict[str, list]:
     check_keys(axes)
     checked_axes = {}
     for name, values in axes.items():
-        if FIELDS[name].metadata["kind"] == "run":
+        if FIELDS[name].metadata["kind"] in ("run", "log"):
             raise ConfigError(
                 f"{name} 不能作网格的轴；要改变种子，请在配置里写 seed 和 num_seeds。"
             )
@@ -223,172 +326,6 @@ def grid(cfg: PPOConfig, axes: dict[str, Sequence]) -> list[PPOConfig]:
 def axis_label(value) -> Any:
     """静态取值作坐标时的写法；列表写成 64x64。"""
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-# ---------------------------------------------------------------- 成员
-
-
-class Members:
-    """一组共用一个已编译程序的成员，和它们此刻的状态。
-
-    ``states`` 是各次调用的状态：threads 方式下一个成员一份，vmap 方式下所有成员合成一份。
-    """
-
-    def __init__(self, cfg: PPOConfig, seeds: np.ndarray, hyper: Hyperparams, parallel: str):
-        self.cfg, self.size = cfg, len(seeds)
-        self.batched = choose_parallel(parallel) == "vmap"
-        start = time.perf_counter()
-        self.programs = compiled_programs(cfg.static(), self.size if self.batched else None)
-        self.compile_seconds = time.perf_counter() - start
-        self.run_seconds = 0.0
-
-        inputs = np.asarray(seeds, np.int32), jax.tree.map(np.float32, hyper)
-        inputs = [inputs] if self.batched else [take(inputs, i) for i in range(self.size)]
-        inputs = jax.device_put(inputs)
-        self.hypers = [hyper for _, hyper in inputs]
-        self.states = [self.programs.init(seed, hyper) for seed, hyper in inputs]
-
-    def run(self, lengths: list[int], progress: bool, on_metrics=None) -> dict[str, np.ndarray]:
-        """一块一块地训练到底，返回 {指标名: (members, num_updates)}。"""
-        rows = []
-        start = time.perf_counter()
-        with Progress(self.cfg, self.size, enabled=progress) as bar:
-            for row in self.chunks(lengths):
-                rows.append(row)
-                bar.update(row["return"])
-                if on_metrics is not None:
-                    on_metrics(concatenate(rows))
-        self.run_seconds = time.perf_counter() - start
-        return concatenate(rows)
-
-    def chunks(self, lengths: list[int]) -> Iterator[dict[str, np.ndarray]]:
-        """一块一块地训练，每一块交出 {指标名: (members, 这块的更新次数)}。
-
-        总有下一块的任务排在队里，所以一块快结束时没有核闲着等别人。
-        """
-        pool = ThreadPoolExecutor(min(len(self.states), available_cores()))
-        waiting: deque[list[Future]] = deque()
-        previous = [None] * len(self.states)
-        try:
-            for n in lengths:
-                previous = [
-                    pool.submit(self.advance, i, n, previous[i])
-                    for i in range(len(self.states))
-                ]
-                waiting.append(previous)
-                if len(waiting) > 1:
-                    yield self.collect(waiting.popleft())
-            while waiting:
-                yield self.collect(waiting.popleft())
-        finally:  # 中途停下（Ctrl-C，或 on_chunk 出错）时，还没轮到的任务不再做
-            pool.shutdown(cancel_futures=True)
-
-    def advance(self, i: int, n: int, previous: Future | None):
-        """第 i 份状态再做 n 次更新。previous 是它的上一块，先排队，所以一定先做完。"""
-        state = self.states[i] if previous is None else previous.result()[0]
-        state, metrics = self.programs.run_chunk(state, self.hypers[i], jnp.int32(n))
-        rows = {name: np.asarray(x).reshape(-1, CHUNK)[:, :n] for name, x in metrics.items()}
-        return state, rows
-
-    def collect(self, futures: list[Future]) -> dict[str, np.ndarray]:
-        """等一块里所有的成员做完：记下状态，把指标沿成员拼起来。"""
-        results = [future.result() for future in futures]
-        self.states = [state for state, _ in results]
-        return {
-            name: np.concatenate([rows[name] for _, rows in results]) for name in results[0][1]
-        }
-
-    def params(self) -> Any:
-        """网络参数，每个叶子的第一维是成员。"""
-        params = [state.params for state in self.states]
-        return params[0] if self.batched else stack(params)
-
-
-def choose_parallel(parallel: str) -> str:
-    """``auto`` 在 CPU 上是 threads，在加速器上是 vmap。"""
-    if parallel not in ("auto", "threads", "vmap"):
-        raise ConfigError(
-            f"parallel = {parallel!r} 不合法；允许的取值：auto | threads | vmap。"
-        )
-    if parallel != "auto":
-        return parallel
-    return "threads" if jax.default_backend() == "cpu" else "vmap"
-
-
-def available_cores() -> int:
-    """这个进程可以用的核数。"""
-    return (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
-
-
-def chunk_lengths(total: int, chunk: int | None) -> list[int]:
-    """把 total 次更新切成每块 chunk 次，最后一块是余数。
-
-    None 表示大约切成 20 块，但一块不少于 16 次：太短的块，进出程序的时间就显得多了。
-    """
-    if chunk is None:
-        chunk = min(CHUNK, max(16, total // 20))
-    if not (isinstance(chunk, int) and 1 <= chunk <= CHUNK):
-        raise ConfigError(
-            f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。"
-        )
-    return [min(chunk, total - done) for done in range(0, total, chunk)]
-
-
-# ---------------------------------------------------------------- 编译
-
-
-class Programs(NamedTuple):
-    """两个编译好的程序。"""
-
-    init: Any  # (seed, Hyperparams) -> TrainState
-    run_chunk: Any  # (TrainState, Hyperparams, n) -> (TrainState, metrics)
-
-
-@functools.lru_cache(maxsize=64)
-def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
-    """编译一次训练 batch 个成员的程序（None 表示一个成员，不带成员维）。
-
-    同样的静态配置只编译一次；种子、超参数、总步数、块的长短都是输入，改动它们不会再编译。
-    编译提前做完，这样编译的时间和训练的时间分得开。
-    """
-    fns = make_train(static_cfg)
-    init, run_chunk, shape = fns.init, fns.run_chunk, ()
-    if batch is not None:
-        init, run_chunk, shape = (
-            jax.vmap(init),
-            jax.vmap(run_chunk, in_axes=(0, 0, None)),
-            (batch,),
-        )
-    seed = jax.ShapeDtypeStruct(shape, jnp.int32)
-    hyper = Hyperparams(*[jax.ShapeDtypeStruct(shape, jnp.float32)] * len(Hyperparams._fields))
-    state = jax.eval_shape(init, seed, hyper)
-    compile = functools.partial(jax.jit, compiler_options=compiler_options())
-    return Programs(
-        compile(init).lower(seed, hyper).compile(),
-        compile(run_chunk).lower(state, hyper, jax.ShapeDtypeStruct((), jnp.int32)).compile(),
-    )
-
-
-# ---------------------------------------------------------------- 数组
-
-
-def stack(trees: list) -> Any:
-    """几棵同构的树叠成一棵，叶子多出第一维。"""
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *trees)
-
-
-def take(tree, i: int) -> Any:
-    """取出每个叶子的第 i 行。"""
-    return jax.tree.map(lambda x: x[i], tree)
-
-
-def concatenate(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """几块指标沿更新次数拼起来。"""
-    return {name: np.concatenate([row[name] for row in rows], axis=1) for name in rows[0]}
 
 
 def as_dataset(

@@ -43,7 +43,7 @@ def in_notebook() -> bool:
 class Progress:
     """一次训练的进度条；单位是所有成员合计的环境步数。"""
 
-    def __init__(self, cfg: PPOConfig, num_members: int, *, enabled: bool):
+    def __init__(self, cfg: PPOConfig, num_members: int, *, enabled: bool, done: int = 0):
         self.steps_per_update = cfg.batch_size * num_members
         if enabled and cfg.dropped_timesteps:
             tqdm.write(
@@ -52,6 +52,7 @@ class Progress:
             )
         self.bar = tqdm(
             total=cfg.num_updates * self.steps_per_update,
+            initial=done * self.steps_per_update,  # 接着训练时，从上次停下的地方数起
             disable=not enabled,
             file=NotebookLine() if enabled and in_notebook() else None,
             unit=" 步",

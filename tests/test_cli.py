@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ppo_lib import ConfigError, PPOConfig, load_config, train
+from ppo_lib import ConfigError, PPOConfig, load_config, load_policy, train
 from ppo_lib.__main__ import check_arguments, help_text, main
 from ppo_lib.config import FIELDS
-from ppo_lib.experiment import compiled_programs
+from ppo_lib.members import compiled_programs
 
 TINY = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "num_seeds=2"]
 
@@ -43,10 +43,10 @@ def test_the_guides_quick_test(tmp_path):
     saved = xr.open_dataset(folder / "metrics.nc")
     for name in here.metrics:
         np.testing.assert_array_equal(saved[name], here.metrics[name], err_msg=name)
-    params = np.load(folder / "params.npz")
-    kernel = here.params["params"]["actor_0"]["kernel"]
-    np.testing.assert_array_equal(params["params/actor_0/kernel"], kernel)
-    assert kernel.shape[0] == cfg.num_seeds
+    saved = load_policy(folder / "policy.npz").params["params"]["actor_0"]["kernel"]
+    np.testing.assert_array_equal(saved, here.params["params"]["actor_0"]["kernel"])
+    assert saved.shape[0] == cfg.num_seeds
+    assert "wandb：1 个 run 记在" in result.stdout
 
 
 @pytest.mark.slow

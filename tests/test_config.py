@@ -91,6 +91,7 @@ OTHER = dict(
     project="p",
     job_type="j",
     wandb_mode="disabled",
+    tracker="none",
 )
 """每个键的另一个合法的值。"""
 
@@ -558,15 +559,16 @@ def test_one_sample_cannot_be_normalized(changes):
 
 # ---------------------------------------------------------------- 静态与动态
 
-RUN_LEVEL = {"total_timesteps", "seed", "num_seeds", "project", "job_type", "wandb_mode"}
+LOG = {"tracker", "project", "job_type", "wandb_mode"}
+RUN_LEVEL = {"total_timesteps", "seed", "num_seeds"} | LOG
 
 
 def test_every_field_is_traced_or_run_level_or_static():
     kinds = {name: f.metadata["kind"] for name, f in FIELDS.items()}
-    assert set(kinds.values()) == {"static", "traced", "run"}
+    assert set(kinds.values()) == {"static", "traced", "run", "log"}
     traced = {name for name, kind in kinds.items() if kind == "traced"}
     assert set(TRACED) == traced
-    assert {name for name, kind in kinds.items() if kind == "run"} == RUN_LEVEL
+    assert {name for name, kind in kinds.items() if kind in ("run", "log")} == RUN_LEVEL
     assert all(FIELDS[name].type == "float" for name in traced)
     assert {name for name, f in FIELDS.items() if f.type == "float"} == traced
 

@@ -1,6 +1,7 @@
 """experiment.py：许多成员一起训练，而每个成员的数与同伴、块长、次序都无关。"""
 
 import contextlib
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,8 +10,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ppo_lib import ConfigError, PPOConfig, experiment, load_config, sweep, train
-from ppo_lib.experiment import chunk_lengths, compiled_programs
+from ppo_lib import (
+    ConfigError,
+    Diverged,
+    PPOConfig,
+    experiment,
+    load_config,
+    members,
+    sweep,
+    train,
+)
+from ppo_lib.members import chunk_lengths, compiled_programs
 from ppo_lib.training import CHUNK
 
 # 四十次更新、很小的网络：一次训练几毫秒，时间几乎全在第一次编译。
@@ -488,8 +498,7 @@ def test_on_chunk_is_called_once_a_chunk_by_default():
     assert len(seen) == len(chunk_lengths(UPDATES, None)) == 3
 
 
-@pytest.mark.parametrize("error", [RuntimeError("停"), KeyboardInterrupt()])
-def test_an_exception_inside_on_chunk_stops_the_run_and_leaves_no_threads(error):
+def stop_at_third_chunk(error):
     calls = []
 
     def stop(ds):
@@ -497,8 +506,14 @@ def test_an_exception_inside_on_chunk_stops_the_run_and_leaves_no_threads(error)
         if len(calls) == 3:
             raise error
 
+    return stop, calls
+
+
+def test_an_exception_inside_on_chunk_stops_the_run_and_leaves_no_threads():
+    error = RuntimeError("停")
+    stop, calls = stop_at_third_chunk(error)
     before = set(threading.enumerate())
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(RuntimeError) as caught:
         quiet(tiny(num_seeds=4, total_timesteps=10**5), chunk_updates=1, on_chunk=stop)
     assert caught.value is error
     assert len(calls) == 3
@@ -506,16 +521,77 @@ def test_an_exception_inside_on_chunk_stops_the_run_and_leaves_no_threads(error)
     assert quiet(tiny()).metrics.sizes["update"] == UPDATES  # 之后照常能用
 
 
+@pytest.mark.parametrize("parallel", ["threads", pytest.param("vmap", marks=pytest.mark.slow)])
+def test_ctrl_c_returns_what_has_been_trained(five, parallel):
+    stop, calls = stop_at_third_chunk(KeyboardInterrupt())
+    before = set(threading.enumerate())
+    run = quiet(tiny(seed=3, num_seeds=5), chunk_updates=4, on_chunk=stop, parallel=parallel)
+    assert run.interrupted and run.metrics.sizes["update"] == 12
+    assert set(threading.enumerate()) <= before
+    if parallel == "threads":
+        same(run.metrics, five.metrics.isel(update=slice(12)))
+    shorter = quiet(tiny(seed=3, num_seeds=5), chunk_updates=12, parallel=parallel)
+    same_params(run.params, shorter.snapshots[12])  # 参数正是第 12 次更新之后的
+
+
+def test_ctrl_c_before_anything_is_trained_is_passed_on(monkeypatch):
+    def interrupted(self, i, n, previous):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(members.Members, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(tiny())
+
+
+EXPLODES = dict(lr=1e30, max_grad_norm=1e30, optimizer="sgd", anneal_lr=False)
+
+
+def test_a_diverging_run_stops_and_says_where():
+    with pytest.raises(Diverged) as caught:
+        quiet(tiny(num_seeds=3, seed=5, **EXPLODES), chunk_updates=1)
+    message, run = str(caught.value), caught.value.run
+    for words in ("发散", "种子 5、6、7", "lr（现在是 1e+30）", "max_grad_norm"):
+        assert words in message
+    good = re.search(r"第 (\d+) 次更新之后，已经留下", message)
+    bad = re.search(r"第 (\d+) 次更新起 (\w+)", message)
+    assert int(bad[1]) == int(good[1]) + 1 == run.metrics.sizes["update"]
+    values = run.metrics[bad[2]].values
+    assert np.isfinite(values[:, :-1]).all() and not np.isfinite(values[:, -1]).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(run.params))
+
+
+@pytest.mark.slow
+def test_in_a_sweep_the_others_go_on_when_one_diverges():
+    cfg = tiny(max_grad_norm=1e30, optimizer="sgd", anneal_lr=False)
+    with pytest.warns(RuntimeWarning, match=r"'lr': 1e\+30.*种子 0 发散.*其余的照常"):
+        ds = sweep(cfg, progress=False, lr=[1e30, 1e-3])
+    assert not np.isfinite(ds["entropy"].sel(lr=1e30)).all()
+    alone = quiet(tiny(max_grad_norm=1e30, optimizer="sgd", anneal_lr=False, lr=1e-3))
+    np.testing.assert_array_equal(ds["entropy"].sel(lr=1e-3), alone.metrics["entropy"])
+
+
+def test_snapshots_are_policies_from_along_the_way():
+    run = quiet(tiny(), chunk_updates=10)
+    assert list(run.snapshots) == [10, 20, 40]
+    assert run.policy().update == 40 and run.policy(10).update == 10
+    same_params(run.policy().params, run.snapshots[40])
+    half = quiet(tiny(total_timesteps=20 * 32, anneal_lr=False)).params
+    whole = quiet(tiny(anneal_lr=False), chunk_updates=10)
+    same_params(whole.snapshots[20], half)
+    with pytest.raises(ConfigError, match="update = 11 .*10、20、40"):
+        run.policy(11)
+
+
 def test_an_exception_inside_a_worker_reaches_the_caller(monkeypatch):
     """编译好的程序自己出错（例如内存不够）：错误传出来，不会卡住。"""
 
     def fail(self, i, n, previous):
-        if i == 1 and previous is not None:
+        if i == 1 and n < 16:
             raise MemoryError("不够")
         return original(self, i, n, previous)
 
-    original = experiment.Members.advance
-    monkeypatch.setattr(experiment.Members, "advance", fail)
+    original = members.Members.advance
+    monkeypatch.setattr(members.Members, "advance", fail)
     before = set(threading.enumerate())
     with pytest.raises(MemoryError):
         quiet(tiny(num_seeds=3))
@@ -532,7 +608,7 @@ def test_train_works_from_several_threads_at_once(five):
 
 @pytest.mark.parametrize("cores", [1, 2, 16])
 def test_the_number_of_cores_changes_nothing(five, monkeypatch, cores):
-    monkeypatch.setattr(experiment, "available_cores", lambda: cores)
+    monkeypatch.setattr(members, "available_cores", lambda: cores)
     same(quiet(tiny(seed=3, num_seeds=5)).metrics, five.metrics)
 
 

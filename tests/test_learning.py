@@ -40,11 +40,11 @@ def test_mountain_car_is_solved_on_none_of_five_seeds_with_the_guides_settings()
 
 @pytest.mark.slow
 def test_tanh_and_more_entropy_solve_mountain_car_on_most_seeds():
-    """不能要求个个都解出：总表的 30 个种子里就有 2 个停在 -200 附近。"""
+    """总表的 30 个种子个个解出。换一种 CPU，舍入不同，偶尔会有一个停在 -200，所以这里容许一个。"""
     result = learning.measure(row("tanh 且 ent_coef 0.05", seeds=10))
     assert (result["seeds"], result["steps"]) == (10, 2_000_000)
     scores = np.array(result["scores"])
-    assert (scores >= -125).sum() >= 8
+    assert (scores >= -125).sum() >= 9
     assert scores.max() < -90  # 没有哪个种子好得不像真的
     assert result["goals"] > 10 * 1000
 
@@ -60,8 +60,8 @@ def test_a_timeout_treated_as_terminal_solves_it_on_none_of_five_seeds():
 @pytest.mark.slow
 def test_acrobot_and_a_minatar_game_are_learned():
     """公布的成绩：Acrobot 约 -80 到 -86；这里只训练一小段，要求远好于随机（-500；0.5 分上下）。"""
-    acrobot = learning.measure(row("Acrobot-v1，原指南的配置", seeds=2, steps=3e5))
-    assert min(acrobot["scores"]) > -130
+    acrobot = learning.measure(row("Acrobot-v1，原指南的配置", seeds=3, steps=5e5))
+    assert np.median(acrobot["scores"]) > -100
     breakout = learning.measure(
         row("Breakout-MinAtar，64 个环境，ent_coef 0.01", seeds=2, steps=5e5)
     )

@@ -12,7 +12,7 @@ import pytest
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from ppo_lib import PPOConfig, experiment, train, training
+from ppo_lib import PPOConfig, members, train, training
 from ppo_lib.envs import make_env
 from ppo_lib.training import make_network
 
@@ -257,10 +257,10 @@ def test_a_timeout_treated_as_terminal_learns_the_value_of_what_is_left_of_the_c
 @pytest.fixture
 def breakable(monkeypatch):
     """弄坏训练里的一个函数；编译过的程序前后都清掉。"""
-    experiment.compiled_programs.cache_clear()
+    members.compiled_programs.cache_clear()
     yield monkeypatch
     monkeypatch.undo()
-    experiment.compiled_programs.cache_clear()
+    members.compiled_programs.cache_clear()
 
 
 def test_a_flipped_objective_fails_the_action_probe(breakable):

@@ -201,13 +201,13 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:2]))
 import jax
 import ppo_lib.networks.mlp, ppo_lib.rollout, ppo_lib.training
-from ppo_lib import PPOConfig, experiment, train
+from ppo_lib import PPOConfig, members, train
 
 how, first_seed = sys.argv[1], int(sys.argv[2])
 if how == "flag":  # 读者自己会写的样子：不避开 XLA 的线程池，只靠 XLA_FLAGS
     ppo_lib.networks.mlp.dot_general = jax.lax.dot_general
     ppo_lib.rollout.in_chunks = ppo_lib.training.in_chunks = lambda f, x, size: f(x)
-    experiment.compiler_options = dict
+    members.compiler_options = dict
 for seed in range(first_seed, first_seed + 6):
     cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=100_000, num_seeds=10, seed=seed)
     run = train(cfg, progress=False, parallel="vmap")

@@ -1,0 +1,264 @@
+"""成员：许多个种子 × 超参数，怎么摆到机器上一起训练。
+
+只编译一个程序，训练所有成员。成员怎么摆，看机器：
+
+- **CPU**：程序一次训练一个成员；几个核就有几个线程，各自从队列里领成员。小网络的矩阵太小，
+  ``vmap`` 在 CPU 上反而慢，而且这样一来，一个成员的结果与同伴是谁、有几个毫无关系；
+- **GPU / TPU**：程序用 ``vmap`` 一次训练所有成员。
+
+编译好的程序里没有回调。主机这边的循环一块一块地调用它，每一块之间更新进度、查有没有 NaN、
+交给 ``after_chunk`` 去存盘和画图；随时可以用 Ctrl-C 停下。块的长短不影响结果。
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppo_lib._runtime import compiler_options
+from ppo_lib.config import ConfigError, Hyperparams, PPOConfig
+from ppo_lib.progress import Progress
+from ppo_lib.training import CHUNK, make_train
+
+ALWAYS_FINITE = ("actor_loss", "value_loss", "entropy", "grad_norm")
+"""训练正常时总是有限的指标；其余的有时本来就是 NaN（例如没有回合结束时的回报）。"""
+
+
+class Sick(NamedTuple):
+    """一个成员的训练发散了。"""
+
+    member: int
+    metric: str  # 最先不是有限数的指标
+    update: int  # 从第几次更新起（从 1 数）
+
+
+class Members:
+    """一组共用一个已编译程序的成员，和它们此刻的状态。
+
+    ``states`` 是各次调用的状态：threads 方式下一个成员一份，vmap 方式下所有成员合成一份。
+    ``done`` 是 ``states`` 已经做完的更新次数，``rows`` 是到此为止的一块块指标。
+    """
+
+    def __init__(self, cfg: PPOConfig, seeds: np.ndarray, hyper: Hyperparams, parallel: str):
+        self.cfg, self.size = cfg, len(seeds)
+        self.batched = choose_parallel(parallel) == "vmap"
+        start = time.perf_counter()
+        self.programs = compiled_programs(cfg.static(), self.size if self.batched else None)
+        self.compile_seconds = time.perf_counter() - start
+        self.run_seconds = 0.0
+
+        inputs = np.asarray(seeds, np.int32), jax.tree.map(np.float32, hyper)
+        inputs = [inputs] if self.batched else [take(inputs, i) for i in range(self.size)]
+        inputs = jax.device_put(inputs)
+        self.hypers = [hyper for _, hyper in inputs]
+        self.states = [self.programs.init(seed, hyper) for seed, hyper in inputs]
+        self.done = 0
+        self.rows: list[dict[str, np.ndarray]] = []
+        self.sick: dict[int, Sick] = {}
+        self.interrupted = False
+
+    def run(
+        self,
+        lengths: list[int],
+        progress: bool,
+        after_chunk: Callable[[], None] = lambda: None,
+        stop_when_sick: bool = True,
+    ) -> None:
+        """一块一块地训练；每一块做完、状态和指标都记下之后，调用 after_chunk。
+
+        停下的原因有三种：做完了；Ctrl-C（``interrupted``）；有成员发散（``sick``）而
+        stop_when_sick 为真，这时状态留在发散之前的那一块。
+        """
+        start = time.perf_counter()
+        chunks = self.chunks(lengths)
+        with Progress(self.cfg, self.size, enabled=progress, done=self.done) as bar:
+            try:
+                for states, rows in chunks:
+                    self.rows.append(rows)
+                    self.find_sick(rows)
+                    if self.sick and stop_when_sick:
+                        break
+                    self.states = states
+                    self.done += rows["return"].shape[1]
+                    bar.update(rows["return"])
+                    after_chunk()
+            except KeyboardInterrupt:
+                if not self.done:
+                    raise
+                self.interrupted = True
+            finally:
+                chunks.close()
+        self.run_seconds = time.perf_counter() - start
+
+    def chunks(self, lengths: list[int]) -> Iterator[tuple[list, dict[str, np.ndarray]]]:
+        """一块一块地训练，每一块交出 (各份状态, {指标名: (members, 这块的更新次数)})。
+
+        总有下一块的任务排在队里，所以一块快结束时没有核闲着等别人。
+        """
+        pool = ThreadPoolExecutor(min(len(self.states), available_cores()))
+        waiting: deque[list[Future]] = deque()
+        tasks = [pool.submit(lambda state=state: (state, None)) for state in self.states]
+        try:
+            for n in lengths:
+                tasks = [pool.submit(self.advance, i, n, task) for i, task in enumerate(tasks)]
+                waiting.append(tasks)
+                if len(waiting) > 1:
+                    yield gather(waiting.popleft())
+            while waiting:
+                yield gather(waiting.popleft())
+        finally:  # 中途停下时，还没轮到的任务不再做
+            pool.shutdown(cancel_futures=True)
+
+    def advance(self, i: int, n: int, previous: Future):
+        """第 i 份状态再做 n 次更新。previous 是它的上一块，先排队，所以一定先做完。"""
+        state, _ = previous.result()
+        state, metrics = self.programs.run_chunk(state, self.hypers[i], jnp.int32(n))
+        rows = {name: np.asarray(x).reshape(-1, CHUNK)[:, :n] for name, x in metrics.items()}
+        return state, rows
+
+    def find_sick(self, rows: dict[str, np.ndarray]) -> None:
+        """看一块指标，记下新发散的成员。"""
+        finite = np.stack([np.isfinite(rows[name]) for name in ALWAYS_FINITE], axis=-1)
+        for member in np.flatnonzero(~finite.all(axis=(1, 2))):
+            if member not in self.sick:
+                update, metric = np.argwhere(~finite[member])[0]
+                self.sick[int(member)] = Sick(
+                    int(member), ALWAYS_FINITE[metric], int(self.done + update + 1)
+                )
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """到此为止的指标，{指标名: (members, 更新次数)}。"""
+        return {
+            name: np.concatenate([row[name] for row in self.rows], axis=1)
+            for name in self.rows[0]
+        }
+
+    def params(self) -> Any:
+        """此刻的网络参数，NumPy 数组，每个叶子的第一维是成员。"""
+        params = [jax.tree.map(np.asarray, state.params) for state in self.states]
+        return params[0] if self.batched else stack(params)
+
+    def snapshot(self) -> Any:
+        """此刻全部成员的状态，NumPy 数组，每个叶子的第一维是成员。"""
+        states = [jax.tree.map(to_plain, state) for state in self.states]
+        return states[0] if self.batched else stack(states)
+
+    def restore(self, snapshot, done: int, metrics: dict[str, np.ndarray]) -> None:
+        """从 ``snapshot`` 接着训练。"""
+        states = [snapshot] if self.batched else [take(snapshot, i) for i in range(self.size)]
+        self.states = [
+            jax.tree.map(from_plain, state, like) for state, like in zip(states, self.states)
+        ]
+        self.done, self.rows = done, [metrics]
+
+
+def gather(tasks: list[Future]) -> tuple[list, dict[str, np.ndarray]]:
+    """等一块里所有的成员做完，把指标沿成员拼起来。"""
+    states, rows = zip(*[task.result() for task in tasks])
+    return list(states), {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def choose_parallel(parallel: str) -> str:
+    """``auto`` 在 CPU 上是 threads，在加速器上是 vmap。"""
+    if parallel not in ("auto", "threads", "vmap"):
+        raise ConfigError(
+            f"parallel = {parallel!r} 不合法；允许的取值：auto | threads | vmap。"
+        )
+    if parallel != "auto":
+        return parallel
+    return "threads" if jax.default_backend() == "cpu" else "vmap"
+
+
+def available_cores() -> int:
+    """这个进程可以用的核数。"""
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
+
+
+def chunk_lengths(total: int, chunk: int | None) -> list[int]:
+    """把 total 次更新切成每块 chunk 次，最后一块是余数。
+
+    None 表示大约切成 20 块，但一块不少于 16 次：太短的块，进出程序的时间就显得多了。
+    """
+    if chunk is None:
+        chunk = min(CHUNK, max(16, total // 20))
+    if not (isinstance(chunk, int) and 1 <= chunk <= CHUNK):
+        raise ConfigError(
+            f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。"
+        )
+    return [min(chunk, total - done) for done in range(0, total, chunk)]
+
+
+# ---------------------------------------------------------------- 编译
+
+
+class Programs(NamedTuple):
+    """两个编译好的程序。"""
+
+    init: Any  # (seed, Hyperparams) -> TrainState
+    run_chunk: Any  # (TrainState, Hyperparams, n) -> (TrainState, metrics)
+
+
+@functools.lru_cache(maxsize=64)
+def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
+    """编译一次训练 batch 个成员的程序（None 表示一个成员，不带成员维）。
+
+    同样的静态配置只编译一次；种子、超参数、总步数、块的长短都是输入，改动它们不会再编译。
+    编译提前做完，这样编译的时间和训练的时间分得开。
+    """
+    fns = make_train(static_cfg)
+    init, run_chunk, shape = fns.init, fns.run_chunk, ()
+    if batch is not None:
+        init, run_chunk, shape = (
+            jax.vmap(init),
+            jax.vmap(run_chunk, in_axes=(0, 0, None)),
+            (batch,),
+        )
+    seed = jax.ShapeDtypeStruct(shape, jnp.int32)
+    hyper = Hyperparams(*[jax.ShapeDtypeStruct(shape, jnp.float32)] * len(Hyperparams._fields))
+    state = jax.eval_shape(init, seed, hyper)
+    compile = functools.partial(jax.jit, compiler_options=compiler_options())
+    return Programs(
+        compile(init).lower(seed, hyper).compile(),
+        compile(run_chunk).lower(state, hyper, jax.ShapeDtypeStruct((), jnp.int32)).compile(),
+    )
+
+
+# ---------------------------------------------------------------- 数组
+
+
+def stack(trees: list) -> Any:
+    """几棵同构的树叠成一棵，叶子多出第一维。"""
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *trees)
+
+
+def take(tree, i: int) -> Any:
+    """取出每个叶子的第 i 行。"""
+    return jax.tree.map(lambda x: x[i], tree)
+
+
+def to_plain(x) -> np.ndarray:
+    """变成 NumPy 数组；随机数的钥匙变成它的几个整数。"""
+    return np.asarray(jax.random.key_data(x) if is_key(x) else x)
+
+
+def from_plain(x: np.ndarray, like):
+    """``to_plain`` 的反面；like 是原来的那个叶子。"""
+    return jax.random.wrap_key_data(x) if is_key(like) else jnp.asarray(x)
+
+
+def is_key(x) -> bool:
+    """是不是随机数的钥匙。"""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

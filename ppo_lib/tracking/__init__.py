@@ -1,0 +1,127 @@
+"""跟踪：边训练边记进 W&B（默认离线，不要账号）、TensorBoard 或 SwanLab，一个种子一个 run。
+
+记录由另一个进程去做（worker.py），它只读运行目录里的指标文件。训练从不等它：它慢、出错、
+被杀，训练照常；它漏记的会说出来，用 ``python -m ppo_lib track 目录`` 补上。
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from ppo_lib.config import FIELDS, PPOConfig
+
+PACKAGES = {"wandb": "wandb", "tensorboard": "tensorboardX", "swanlab": "swanlab"}
+"""跟踪器 → 要装的包。"""
+
+LOWEST_PRIORITY = 19
+"""跟踪进程的优先级：训练用剩下的 CPU 才归它。"""
+
+PATIENCE = 60.0
+"""训练结束后，跟踪进程几秒没有进展就不再等它。"""
+
+
+class Tracking:
+    """一次运行的跟踪进程。
+
+    Args:
+        folder: 运行的目录。
+        cfg: 这次运行的配置；``tracker`` 和 ``wandb_mode`` 决定记到哪里。
+        follow: 是边训练边记，还是把已有的指标记完就走。
+    """
+
+    def __init__(self, folder: Path, cfg: PPOConfig, *, follow: bool):
+        self.folder, self.cfg = Path(folder), cfg
+        self.out = self.folder / "tracking"
+        self.out.mkdir(exist_ok=True)
+        (self.out / "status.json").unlink(missing_ok=True)
+        (self.out / "job.json").write_text(
+            json.dumps(describe_job(self.folder, cfg), ensure_ascii=False), encoding="utf-8"
+        )
+        command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(self.folder)]
+        self.log_file = self.out / "worker.log"
+        with open(self.log_file, "wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *(["--follow"] if follow else [])],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C 停的是训练，不连它一起停
+            )
+        if follow and hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, LOWEST_PRIORITY)
+
+    def status(self) -> dict:
+        """{"logged": 已经记到第几次更新, "finished": 是否全部记完}。"""
+        try:
+            return json.loads((self.out / "status.json").read_text())
+        except (OSError, ValueError):
+            return {"logged": 0, "finished": False}
+
+    def wait(self, num_updates: int, patience: float = PATIENCE) -> tuple[bool, str]:
+        """等跟踪进程记完，返回 (是否全部记完, 一句话：记在哪里，或者漏了多少、怎么补)。"""
+        last, since = None, time.monotonic()
+        while self.process.poll() is None and time.monotonic() - since < patience:
+            status = self.status()
+            if status != last:
+                last, since = status, time.monotonic()
+            time.sleep(0.1)
+        hung = self.process.poll() is None
+        if hung:
+            self.process.kill()
+            self.process.wait()
+        status = self.status()
+        name = self.cfg.tracker
+        if status["finished"]:
+            return True, f"{name}：{self.cfg.num_seeds} 个 run 记在 {self.out}"
+        why = f"{patience:.0f} 秒没有进展" if hung else f"退出码 {self.process.returncode}"
+        return False, (
+            f"{name} 只记到第 {status['logged']} 次更新，共 {num_updates} 次（{why}，详见 {self.log_file}）。"
+            f"训练和存下的结果不受影响；补记：python -m ppo_lib track {self.folder}"
+        )
+
+
+def start_tracking(folder: Path, cfg: PPOConfig, *, follow: bool = True) -> Tracking | None:
+    """按配置开始跟踪；不要跟踪，或者跟踪不了，返回 None（后一种会发出警告）。"""
+    if cfg.tracker == "none" or cfg.wandb_mode == "disabled":
+        return None
+    package = PACKAGES[cfg.tracker]
+    again = f"之后可以补记：python -m ppo_lib track {folder}"
+    if find_spec(package) is None:
+        warnings.warn(
+            f"tracker = {cfg.tracker!r} 要用 {package}，没有装（pip install {package}）。训练照常，{again}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return None
+    try:
+        return Tracking(folder, cfg, follow=follow)
+    except OSError as error:
+        warnings.warn(f"跟踪没有开始：{error}。训练照常，{again}", RuntimeWarning, stacklevel=3)
+        return None
+
+
+def describe_job(folder: Path, cfg: PPOConfig) -> dict:
+    """交给跟踪进程的任务书。分组和命名照原指南：``ppo_beta1_{beta_1}_{env}_{时间}``，``{seed}_{i}``。
+
+    run 的编号由目录名和种子算出，所以补记、接着训练都记进同一个 run。
+    """
+    started = datetime.fromtimestamp((folder / "config.yaml").stat().st_mtime)
+    stamp = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    return {
+        "tracker": cfg.tracker,
+        "mode": cfg.wandb_mode,
+        "config": {name: getattr(cfg, name) for name in FIELDS},
+        "seeds": list(cfg.seeds),
+        "group": f"ppo_beta1_{cfg.beta_1}_{cfg.env_name}_{started:%Y%m%d-%H%M%S}",
+        "names": [f"{cfg.seed}_{i}" for i in range(cfg.num_seeds)],
+        "ids": [f"{stamp}-{seed}" for seed in cfg.seeds],
+    }

@@ -1,0 +1,344 @@
+"""run_dir.py：存下的运行能原样接着训练；检查点坏了、磁盘满了、配置不同，都说清楚，不弄坏已存的。"""
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ppo_lib import PPOConfig, RunDirError, load_policy, train
+from ppo_lib.run_dir import RunDir, digest, read_chunks
+
+CFG = PPOConfig(
+    env_name="CartPole-v1",
+    num_envs=2,
+    num_steps=16,
+    hidden_sizes=(8,),
+    num_minibatches=2,
+    update_epochs=1,
+    total_timesteps=60 * 32,
+    num_seeds=2,
+    tracker="none",
+)
+EVERY = dict(progress=False, chunk_updates=10, checkpoint_every=2)  # 检查点在 20、40、60
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """一口气训练的结果。"""
+    return train(CFG, progress=False)
+
+
+def same_run(a, b):
+    xr.testing.assert_equal(a.metrics, b.metrics)
+    flat = [np.concatenate([x.ravel() for x in _leaves(run.params)]) for run in (a, b)]
+    np.testing.assert_array_equal(*flat)
+
+
+def _leaves(tree):
+    return [x for v in tree.values() for x in (_leaves(v) if isinstance(v, dict) else [v])]
+
+
+class Stop(Exception):
+    """在某一块之后停下：进程里的“断电”。"""
+
+
+def broken_off(folder, after, **changes):
+    """训练到第 after 次更新之后就断掉。"""
+
+    def stop(ds):
+        if ds.sizes["update"] == after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(dataclasses.replace(CFG, **changes), run_dir=folder, on_chunk=stop, **EVERY)
+
+
+def checkpoints(folder):
+    names = [path.name for path in (folder / "checkpoints").glob("*")]
+    return sorted(int(name) for name in names if name.isdigit())  # 写了一半的有别的后缀
+
+
+# ---------------------------------------------------------------- 存下的东西
+
+
+def test_a_finished_run_can_be_read_back(tmp_path, whole):
+    run = train(CFG, run_dir=tmp_path, **EVERY)
+    same_run(run, whole)
+    xr.testing.assert_equal(xr.load_dataset(tmp_path / "metrics.nc"), run.metrics)
+    policy = load_policy(tmp_path / "policy.npz")
+    assert policy.config == CFG and policy.update == 60
+    same_run(dataclasses.replace(run, params=policy.params), whole)
+    assert checkpoints(tmp_path) == [40, 60]  # 只留最近两份
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_metrics_are_on_disk_while_training_goes_on(tmp_path):
+    seen = []
+
+    def look(ds):
+        chunks = list(read_chunks(tmp_path))
+        seen.append([end for end, _ in chunks])
+        together = np.concatenate([rows["entropy"] for _, rows in chunks], axis=1)
+        np.testing.assert_array_equal(together, ds["entropy"])
+
+    train(CFG, run_dir=tmp_path, on_chunk=look, **EVERY)
+    assert seen == [list(range(10, end + 1, 10)) for end in range(10, 61, 10)]
+
+
+# ---------------------------------------------------------------- 接着训练
+
+
+@pytest.mark.parametrize("after", [10, 20, 30, 50, 60])
+def test_resuming_is_bit_for_bit_training_in_one_go(tmp_path, whole, after):
+    broken_off(tmp_path, after)
+    run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+    same_run(run, whole)
+
+
+@pytest.mark.slow
+def test_resuming_in_other_chunks_and_vmapped_gives_the_same_start(tmp_path, whole):
+    broken_off(tmp_path, 30)
+    run = train(
+        CFG, run_dir=tmp_path, resume=True, progress=False, chunk_updates=7, parallel="vmap"
+    )
+    assert run.metrics.sizes["update"] == 60
+    xr.testing.assert_equal(
+        run.metrics.isel(update=slice(20)), whole.metrics.isel(update=slice(20))
+    )
+    np.testing.assert_allclose(
+        run.metrics["entropy"].isel(update=slice(20, 24)),
+        whole.metrics["entropy"].isel(update=slice(20, 24)),
+        rtol=1e-3,
+    )
+
+
+def test_resuming_a_finished_run_trains_nothing(tmp_path, whole):
+    train(CFG, run_dir=tmp_path, **EVERY)
+    run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+    same_run(run, whole)
+    assert run.run_seconds < 0.1
+
+
+def test_resuming_where_there_is_nothing_starts_from_the_beginning(tmp_path, whole):
+    same_run(train(CFG, run_dir=tmp_path / "new", resume=True, **EVERY), whole)
+
+
+def test_ctrl_c_saves_and_resume_goes_on(tmp_path, whole):
+    def stop(ds):
+        if ds.sizes["update"] == 30:
+            raise KeyboardInterrupt
+
+    run = train(CFG, run_dir=tmp_path, on_chunk=stop, **EVERY)
+    assert run.interrupted and checkpoints(tmp_path) == [20, 30]
+    xr.testing.assert_equal(
+        xr.load_dataset(tmp_path / "metrics.nc"), whole.metrics.isel(update=slice(30))
+    )
+    same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
+
+
+# ---------------------------------------------------------------- 不该接着训练的
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path):
+    broken_off(tmp_path, 10)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RunDirError, match="已经有一次运行.*resume=True"):
+        train(CFG, run_dir=tmp_path, **EVERY)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_run_of_another_config_is_refused_and_the_keys_are_named(tmp_path):
+    broken_off(tmp_path, 10)
+    other = dataclasses.replace(CFG, lr=1e-3, hidden_sizes=(4,), project="另一个")
+    with pytest.raises(RunDirError) as caught:
+        train(other, run_dir=tmp_path, resume=True, **EVERY)
+    assert "lr（那次是 0.004，现在是 0.001）" in str(caught.value)
+    assert "hidden_sizes（那次是 (8,)，现在是 (4,)）" in str(caught.value)
+    assert "project" not in str(caught.value)  # 记到哪里不影响结果，可以改
+
+
+# ---------------------------------------------------------------- 坏了的检查点
+
+
+def tear(folder):
+    """把一份检查点里最大的文件截掉一半。"""
+    largest = max(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def flip_a_bit(folder):
+    """改掉一份检查点里的一个字节。"""
+    largest = max(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(bytes(content))
+
+
+def empty(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+
+
+def drop_a_part(folder):
+    shutil.rmtree(folder / "state")
+
+
+@pytest.mark.parametrize("damage", [tear, flip_a_bit, empty, drop_a_part])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, whole, damage):
+    broken_off(tmp_path, 50)
+    assert checkpoints(tmp_path) == [20, 40]
+    damage(tmp_path / "checkpoints/40")
+    with pytest.warns(RuntimeWarning, match="第 40 次更新的检查点坏了.*改用更早的一份"):
+        run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+    same_run(run, whole)
+
+
+def test_a_deleted_checkpoint_falls_back_to_the_one_before(tmp_path, whole):
+    broken_off(tmp_path, 50)
+    shutil.rmtree(tmp_path / "checkpoints/40")
+    same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
+
+
+def test_damaged_metrics_fall_back_too(tmp_path, whole):
+    broken_off(tmp_path, 50)
+    file = tmp_path / "metrics/000040.npz"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.warns(RuntimeWarning, match="第 40 次更新的检查点坏了"):
+        run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+    same_run(run, whole)
+
+
+def test_when_every_checkpoint_is_damaged_training_starts_again(tmp_path, whole):
+    broken_off(tmp_path, 50)
+    for folder in (tmp_path / "checkpoints").iterdir():
+        tear(folder)
+    with pytest.warns(RuntimeWarning, match="坏了"):
+        run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+    same_run(run, whole)
+
+
+def test_digest_sees_values_shapes_types_and_order():
+    a, b = np.zeros(4, np.float32), np.ones(4, np.float32)
+    variants = [[a, b], [b, a], [a.reshape(2, 2), b], [a.view(np.int32), b], [a, b * 2]]
+    assert len({digest(leaves) for leaves in variants}) == len(variants)
+
+
+# ---------------------------------------------------------------- 写不进去
+
+
+def test_a_full_disk_is_said_clearly_and_harms_nothing_saved(tmp_path, whole, monkeypatch):
+    """在存第 30 次更新的指标时，磁盘满了。"""
+    original = np.savez
+
+    def full(file, **arrays):
+        if "000030" in str(file.name):
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        original(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(
+        RunDirError, match=r"写不进 .*还剩 [\d.]+ MB.*No space left.*resume=True"
+    ):
+        train(CFG, run_dir=tmp_path, **EVERY)
+    assert not list(tmp_path.rglob("*.tmp"))
+    monkeypatch.undo()
+    same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from ppo_lib import RunDirError, load_config, train
+cfg = load_config(sys.argv[1])
+limit = int(sys.argv[3])
+def after(ds):
+    if ds.sizes["update"] == 20:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    train(cfg, run_dir=sys.argv[2], progress=False, chunk_updates=10, checkpoint_every=2, on_chunk=after)
+except RunDirError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="这个系统没有文件大小的限制")
+@pytest.mark.parametrize("limit", [100, 3000])
+def test_files_that_cannot_grow_are_said_clearly(tmp_path, whole, limit):
+    """真的写不进去：进程里的文件不许超过 limit 字节。小的限制碰到指标，大的碰到检查点。"""
+    (tmp_path / "cfg.yaml").write_text(to_text(CFG), encoding="utf-8")
+    folder = tmp_path / "run"
+    result = subprocess.run(
+        [sys.executable, "-c", LIMITED, tmp_path / "cfg.yaml", folder, str(limit)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 3, result.stderr
+    assert "写不进" in result.stdout and "resume=True" in result.stdout
+    run = train(CFG, run_dir=folder, resume=True, **EVERY)
+    same_run(run, whole)
+
+
+def test_a_folder_that_cannot_be_made_is_said_clearly(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunDirError, match="写不进"):
+        RunDir(tmp_path / "file" / "run", CFG)
+
+
+# ---------------------------------------------------------------- 断电
+
+
+KILLED = """
+import sys
+from ppo_lib import load_config, train
+train(load_config(sys.argv[1]), run_dir=sys.argv[2], resume=True, progress=False,
+      chunk_updates=1, checkpoint_every=1)
+print("done")
+"""
+
+
+def to_text(cfg):
+    from ppo_lib.config import to_yaml
+
+    return to_yaml(cfg)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="要用 kill -9")
+def test_kill_9_at_random_moments_changes_nothing(tmp_path):
+    """同一次运行被杀三次再接上，与一口气训练逐位相同。更多次见 benchmarks/faults.py。"""
+    cfg = dataclasses.replace(CFG, total_timesteps=600 * 32)
+    (tmp_path / "cfg.yaml").write_text(to_text(cfg), encoding="utf-8")
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, tmp_path / "cfg.yaml", folder]
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        saved = checkpoints(folder)
+        wait_until(lambda: checkpoints(folder) != saved or process.poll() is not None)
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
+    run = train(cfg, run_dir=folder, resume=True, progress=False)
+    same_run(run, train(cfg, progress=False))
+
+
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "等太久了"
+        time.sleep(0.01)
