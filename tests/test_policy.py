@@ -198,7 +198,7 @@ def test_params_or_config_that_do_not_fit_the_file_are_named(tmp_path):
 @pytest.mark.slow
 def test_a_new_process_needs_only_the_file(tmp_path):
     policy = random_policy(env_name="CartPole-v1")
-    path = save_policy(policy, tmp_path / "a.npz")
+    save_policy(policy, tmp_path / "a.npz")
     code = (
         "from ppo_lib.policy import load_policy, evaluate\n"
         "print(evaluate(load_policy('a.npz'), 3, greedy=False).episodes['return'].values.tolist())"
@@ -343,7 +343,7 @@ def test_new_params_greedy_and_seed_compile_nothing():
     program = compiled_evaluation(policy_room.acting(first.config))
     compiled = program._cache_size()
     params = jax.tree.map(lambda leaf: leaf + 0.1, first.params)
-    other = dataclasses.replace(first.config, lr=1e-4, num_envs=32, optimizer="sgd")
+    other = dataclasses.replace(first.config, lr=1e-4, num_envs=8, optimizer="sgd")
     evaluate(Policy(other, params, (4, 5), 1), 3, greedy=False, seed=9)
     assert compiled_evaluation(policy_room.acting(other)) is program
     assert program._cache_size() == compiled

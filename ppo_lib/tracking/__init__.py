@@ -66,8 +66,9 @@ class Tracking:
         except (OSError, ValueError):
             return {"logged": 0, "finished": False}
 
-    def wait(self, num_updates: int, patience: float = PATIENCE) -> tuple[bool, str]:
+    def wait(self, num_updates: int, patience: float | None = None) -> tuple[bool, str]:
         """等跟踪进程记完，返回 (是否全部记完, 一句话：记在哪里，或者漏了多少、怎么补)。"""
+        patience = PATIENCE if patience is None else patience
         last, since = None, time.monotonic()
         while self.process.poll() is None and time.monotonic() - since < patience:
             status = self.status()
