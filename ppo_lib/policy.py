@@ -24,7 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from omegaconf import OmegaConf
 
 from ppo_lib._runtime import compiler_options
-from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, to_yaml
+from ppo_lib.config import Hyperparams, PPOConfig, to_yaml
 from ppo_lib.envs import Environment, make_env
 from ppo_lib.networks import ActorCriticDiscrete
 from ppo_lib.statistics import bootstrap_band
@@ -66,8 +66,8 @@ class Policy:
     @classmethod
     def from_run(cls, run) -> Policy:
         """取出一次训练（``train`` 返回的 ``Run``）最后的策略。"""
-        metrics = run.metrics
-        return cls(run.config, run.params, metrics["seed"].values, metrics["update"].values[-1])
+        seeds, updates = run.metrics["seed"].values, run.metrics["update"].values
+        return cls(run.config, run.params, seeds, updates.max(initial=0))
 
     def __repr__(self) -> str:
         return (
@@ -148,7 +148,7 @@ def load_policy(path: str | Path) -> Policy:
         )
     try:
         return to_policy(arrays)
-    except (ConfigError, PolicyError) as error:
+    except Exception as error:  # 配置的文字读不出来时，错误有许多种
         raise PolicyError(f"{path}：{error}") from None
 
 
@@ -217,9 +217,9 @@ def step_limit(env_name: str) -> int:
     return int(getattr(params, "max_steps_in_episode", NO_LIMIT))
 
 
-def episode_keys(seed: int, episodes: int) -> jax.Array:
-    """(episodes,) 每个回合一把钥匙；第 k 把只看 seed 和 k，与一共几个回合无关。"""
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(episodes))
+def episode_key(seed: int, k) -> jax.Array:
+    """第 k 个回合的钥匙；只看 seed 和 k，与一共几个回合、是谁的策略无关。"""
+    return jax.random.fold_in(jax.random.key(seed), k)
 
 
 def begin(key, player: Player) -> EpisodeState:
@@ -316,7 +316,8 @@ def evaluate(
     check_int("episodes", episodes, 1)
     check_int("seed", seed, 0)
     play = compiled_evaluation(acting(policy.config))
-    values = play(policy.params, episode_keys(seed, episodes), bool(greedy))
+    keys = jax.vmap(episode_key, (None, 0))(seed, jnp.arange(episodes))
+    values = play(policy.params, keys, bool(greedy))
     names = ("return", "episode_length", "truncated")
     dataset = xr.Dataset(
         {name: (("seed", "episode"), np.asarray(x)) for name, x in zip(names, values)},

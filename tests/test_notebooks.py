@@ -1,7 +1,9 @@
 """各章的源与生成的 .ipynb。运行 .ipynb 的是 nbval，见 Makefile 的 test。"""
 
+import time
 from pathlib import Path
 
+import jupyter_client
 import nbformat
 import pytest
 import sync_notebooks
@@ -68,3 +70,35 @@ def test_chapter_is_a_myst_notebook_in_the_toc(chapter):
     assert header["jupytext"]["text_representation"]["format_name"] == "myst"
     assert body.lstrip().startswith("# ")
     assert f"chapters/{chapter.stem}" in (ROOT / "_toc.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_stop_button_returns_what_has_been_trained(tmp_path):
+    """笔记本的停止按钮：这一格不报错，run 是到此为止的结果，已经存好。"""
+    manager = jupyter_client.KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        client.execute(
+            "from ppo_lib import PPOConfig, train\n"
+            "cfg = PPOConfig(env_name='CartPole-v1', total_timesteps=50_000_000, num_seeds=1, tracker='none')\n"
+            f"run = train(cfg, run_dir={str(tmp_path / 'run')!r})"
+        )
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("run/metrics/*.npz")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        manager.interrupt_kernel()
+        assert client.get_shell_msg(timeout=60)["content"]["status"] == "ok"
+        reply = client.execute(
+            "assert run.interrupted and 0 < run.metrics.sizes['update'] < cfg.num_updates",
+            reply=True,
+            timeout=60,
+        )
+        assert reply["content"]["status"] == "ok", reply["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert (tmp_path / "run/metrics.nc").exists() and (tmp_path / "run/policy.npz").exists()

@@ -39,9 +39,8 @@ def random_policy(seeds=(0, 1), gain=1.0, **keys) -> Policy:
     cfg = PPOConfig(**TINY | keys, num_seeds=len(seeds), seed=min(seeds))
     env = make_env(cfg)
     init = make_network(cfg, env).init
-    params = jax.vmap(lambda s: init(jax.random.key(s), jnp.zeros(env.obs_dim)))(
-        np.array(seeds)
-    )
+    members = jax.jit(jax.vmap(lambda s: init(jax.random.key(s), jnp.zeros(env.obs_dim))))
+    params = members(np.array(seeds))
     params = jax.tree.map(np.array, params)
     params["params"]["actor_head"]["kernel"] *= 100 * gain
     return Policy(cfg, params, seeds, update=7)
@@ -190,9 +189,15 @@ def test_params_or_config_that_do_not_fit_the_file_are_named(tmp_path):
         PolicyError, match=r"a.npz：.*actor_head/kernel.*\(2, 4, 5\).*\(2, 4, 3\)"
     ):
         load_policy(path)
-    changed(path, config=np.frombuffer(b"colour: red", np.uint8))
-    with pytest.raises(PolicyError, match="a.npz：.*colour"):
-        load_policy(path)
+    for text, reason in [
+        (b"colour: red", "colour"),
+        (b"- 1", ""),
+        (b"a: [", ""),
+        (b"\xff", ""),
+    ]:
+        changed(path, config=np.frombuffer(text, np.uint8))
+        with pytest.raises(PolicyError, match=f"a.npz：.*{reason}"):
+            load_policy(path)
 
 
 @pytest.mark.slow
