@@ -162,6 +162,23 @@ def test_chinese_glyphs_are_drawn(open_page):
 
 
 @pytest.mark.slow
+def test_the_replay_plays_on_the_static_page(open_page):
+    """没有内核，第 1 章的回放也能播放：按下“播放”，步数往前走，画面变了。"""
+    page, errors, _ = open_page("chapters/01_overview.html")
+    player = page.locator(".ppo-replay").first
+    before = player.locator(".caption").first.inner_text()
+    picture = "canvas => canvas.toDataURL()"
+    first_frame = player.locator("canvas").first.evaluate(picture)
+    player.get_by_role("button", name="播放").click()
+    page.wait_for_function(
+        "([player, before]) => player.querySelector('.caption').innerText !== before",
+        arg=[player.element_handle(), before],
+    )
+    assert player.locator("canvas").first.evaluate(picture) != first_frame
+    assert errors == []
+
+
+@pytest.mark.slow
 def test_icons_need_no_script(book_html, open_page):
     """fontawesome.js 清空以后，图标仍由字体画出。"""
     assert (book_html / "_static/scripts/fontawesome.js").stat().st_size == 0
