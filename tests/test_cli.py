@@ -1,8 +1,10 @@
 """命令行：原指南的命令能用，结果与库里的训练逐位相同，报错是中文。"""
 
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -131,3 +133,59 @@ def test_bad_input_prints_one_line_and_no_traceback(tmp_path):
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].startswith("配置错误：beta_1 = 1.0")
     assert "Traceback" not in result.stderr
+
+
+# ---------------------------------------------------------------- resume 与 track
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_resume_finishes_with_the_same_numbers(tmp_path):
+    keys = ["env_name=CartPole-v1", "total_timesteps=600000", "num_seeds=2", "tracker=none"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppo_lib", *keys],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("metrics/*.npz")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in err
+    (folder,) = result_folders(tmp_path)
+    assert f"接着训练：python -m ppo_lib resume {folder}" in err
+
+    result = ppo(tmp_path, "resume", str(folder))
+    assert result.returncode == 0, result.stderr
+    saved = xr.load_dataset(folder / "metrics.nc")
+    here = train(load_config(folder / "config.yaml"), progress=False)
+    for name in here.metrics:
+        np.testing.assert_array_equal(saved[name], here.metrics[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["resume"], "用法：python -m ppo_lib resume 目录"),
+        (["resume", "nowhere"], "找不到配置文件 nowhere"),
+        (["track"], "用法：python -m ppo_lib track 目录"),
+        (["track", "nowhere"], "找不到配置文件"),
+        (["track", "nowhere", "beta1=3"], "找不到配置文件"),
+    ],
+)
+def test_commands_answer_bad_input_in_chinese(tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ppo_lib", *arguments])
+    with pytest.raises(SystemExit) as error:
+        main()
+    assert says in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_diverging_run_exits_with_one_chinese_line(tmp_path):
+    result = ppo(
+        tmp_path, "optimizer=sgd", "lr=1e30", "max_grad_norm=1e30", "tracker=none", *TINY
+    )
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "训练发散了" in result.stderr
