@@ -22,9 +22,6 @@ from ppo_lib.config import FIELDS, PPOConfig
 PACKAGES = {"wandb": "wandb", "tensorboard": "tensorboardX", "swanlab": "swanlab"}
 """跟踪器 → 要装的包。"""
 
-LOWEST_PRIORITY = 19
-"""跟踪进程的优先级：训练用剩下的 CPU 才归它。"""
-
 PATIENCE = 60.0
 """训练结束后，跟踪进程几秒没有进展就不再等它。"""
 
@@ -54,10 +51,10 @@ class Tracking:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C 停的是训练，不连它一起停
+                process_group=0,  # Ctrl-C 停的是训练，不连它一起停
             )
-        if follow and hasattr(os, "setpriority"):
-            os.setpriority(os.PRIO_PROCESS, self.process.pid, LOWEST_PRIORITY)
+        if follow:
+            yield_to_training(self.process.pid)
 
     def status(self) -> dict:
         """{"logged": 已经记到第几次更新, "finished": 是否全部记完}。"""
@@ -108,6 +105,14 @@ def start_tracking(folder: Path, cfg: PPOConfig, *, follow: bool = True) -> Trac
     except OSError as error:
         warnings.warn(f"跟踪没有开始：{error}。训练照常，{again}", RuntimeWarning, stacklevel=3)
         return None
+
+
+def yield_to_training(pid: int) -> None:
+    """训练用剩下的 CPU 才归跟踪进程（和它以后起的后台服务）。"""
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    elif hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, pid, 19)
 
 
 def describe_job(folder: Path, cfg: PPOConfig) -> dict:
