@@ -62,7 +62,7 @@ def load_grid(name: str | Path) -> xr.Dataset:
     with np.load(path) as file:
         values = file["values"].astype(np.float32)
         values[file["values"] == MISSING] = np.nan
-        dims = list(file["dims"])
+        dims = [str(dim) for dim in file["dims"]]
         coords = {dim: file[f"coord_{dim}"] for dim in dims if dim != "point"}
         coords["timesteps"] = ("point", file["timesteps"])
         attrs = json.loads(str(file["provenance"]))

@@ -33,6 +33,13 @@ CFG = PPOConfig(
 QUIET = dict(progress=False, chunk_updates=10)
 
 
+@pytest.fixture(autouse=True)
+def full_priority(request, monkeypatch):
+    """测试时两个核都忙着，跟踪进程也要分到 CPU，否则要等很久。"""
+    if "priority" not in request.node.name:
+        monkeypatch.setattr(tracking, "yield_to_training", lambda pid: None)
+
+
 @pytest.fixture(scope="module")
 def untracked():
     """不跟踪时的结果。"""
@@ -257,6 +264,25 @@ def test_a_slow_tracker_is_waited_for(tmp_path, monkeypatch, untracked):
     assert status(tmp_path / "run") == {"logged": 60, "finished": True}
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="要读 /proc")
+def test_a_tracker_starved_of_cpu_is_not_taken_for_a_hung_one():
+    """忙着的进程算有动静；睡着的、停住的不算。"""
+    code = "import sys, time\nprint(flush=True)\n{}"
+    for body, expected in [("while True: pass", True), ("time.sleep(100)", False)]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code.format(body)], stdout=subprocess.PIPE
+        )
+        process.stdout.readline()
+        time.sleep(0.2)
+        assert tracking.wants_cpu(process.pid) == expected
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+        assert not tracking.wants_cpu(process.pid)
+        process.kill()
+        process.communicate()
+    assert not tracking.wants_cpu(process.pid)
+
+
 def child_processes(pid):
     """一个进程的全部后代。"""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -334,8 +360,8 @@ def test_the_worker_is_a_program_of_its_own_at_the_lowest_priority(tmp_path, mon
     (folder / "metrics.nc").unlink()  # 好像还在训练
     tracker = start_tracking(folder, CFG)
     assert tracker.process.args[1].endswith("worker.py")
-    if hasattr(os, "SCHED_IDLE"):
-        assert os.sched_getscheduler(tracker.process.pid) == os.SCHED_IDLE
+    assert os.getpriority(os.PRIO_PROCESS, tracker.process.pid) == 19
+    assert os.getsid(tracker.process.pid) == os.getsid(0)
     (folder / "metrics.nc").touch()
     assert tracker.wait(60)[0]
     source = Path(tracking.__file__).with_name("worker.py").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jax
 import nbformat
+from colab_setup import SETUP_TAG
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,8 @@ def read_minutes(notebook) -> int:
     """按字数估计的阅读时间，取到 5 分钟。"""
     characters = 0
     for cell in notebook.cells:
+        if SETUP_TAG in cell.metadata.get("tags", []):
+            continue  # 准备环境的那一格，不用读
         if cell.cell_type == "code":
             characters += 15 * len(cell.source.splitlines())
         else:

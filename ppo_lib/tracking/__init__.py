@@ -23,7 +23,7 @@ PACKAGES = {"wandb": "wandb", "tensorboard": "tensorboardX", "swanlab": "swanlab
 """跟踪器 → 要装的包。"""
 
 PATIENCE = 60.0
-"""训练结束后，跟踪进程几秒没有进展就不再等它。"""
+"""训练结束后，跟踪进程几秒没有动静（没有进展，也不是在排队等 CPU）就不再等它。"""
 
 
 class Tracking:
@@ -69,7 +69,7 @@ class Tracking:
         last, since = None, time.monotonic()
         while self.process.poll() is None and time.monotonic() - since < patience:
             status = self.status()
-            if status != last:
+            if status != last or wants_cpu(self.process.pid):
                 last, since = status, time.monotonic()
             time.sleep(0.1)
         hung = self.process.poll() is None
@@ -108,11 +108,22 @@ def start_tracking(folder: Path, cfg: PPOConfig, *, follow: bool = True) -> Trac
 
 
 def yield_to_training(pid: int) -> None:
-    """训练用剩下的 CPU 才归跟踪进程（和它以后起的后台服务）。"""
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
-    elif hasattr(os, "setpriority"):
+    """训练用剩下的 CPU 才归跟踪进程（和它以后起的后台服务）。
+
+    它要与训练同在一个会话里：Linux 按会话分组来分 CPU，换了会话，优先级就不起作用了。
+    """
+    if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, pid, 19)
+
+
+def wants_cpu(pid: int) -> bool:
+    """一个进程或它的后代，此刻是不是正在运行、或排队等 CPU 和磁盘（只在 Linux 上看得到）。"""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # 它刚结束，或者没有 /proc
+        return False
+    return state in "RD" or any(wants_cpu(int(child)) for child in children)
 
 
 def describe_job(folder: Path, cfg: PPOConfig) -> dict:

@@ -1,0 +1,197 @@
+// 返回曲线探索器：记录好的网格，滑块只停在记录过的值上；有内核时可以真的再训练一次。
+
+const MISSING = -32768; // 代表 NaN 的整数，与 explorer.py 相同
+
+// 打包的字节变成数。bytes 是 DataView，里面是小端 int16。
+export function unpack(bytes, scale, offset) {
+  const values = new Float64Array(bytes.byteLength / 2);
+  for (let i = 0; i < values.length; i++) {
+    const step = bytes.getInt16(2 * i, true);
+    values[i] = step === MISSING ? NaN : offset + scale * step;
+  }
+  return values;
+}
+
+// 网格上一点的曲线：每个种子一列数。places 是各轴的下标。
+export function pick(values, sizes, places, seeds, points) {
+  const cell = places.reduce((index, place, i) => index * sizes[i] + place, 0);
+  return Array.from({ length: seeds }, (_, seed) => {
+    const start = (cell * seeds + seed) * points;
+    return Array.from(values.slice(start, start + points));
+  });
+}
+
+// NaN 处沿用前一个值；开头的 NaN 不动。
+export function forwardFill(row) {
+  let last = NaN;
+  return row.map((x) => (last = Number.isFinite(x) ? x : last));
+}
+
+// 四分位均值：去掉最高和最低的各四分之一（取整数个），平均剩下的。
+export function iqm(scores) {
+  const sorted = [...scores].sort((a, b) => a - b);
+  const cut = Math.floor(sorted.length / 4);
+  return mean(sorted.slice(cut, sorted.length - cut));
+}
+
+function mean(xs) {
+  return xs.reduce((sum, x) => sum + x, 0) / xs.length;
+}
+
+// 分位数，线性插值，同 numpy.quantile。
+export function quantile(scores, q) {
+  const sorted = [...scores].sort((a, b) => a - b);
+  const place = q * (sorted.length - 1);
+  const low = Math.floor(place);
+  const high = Math.min(low + 1, sorted.length - 1);
+  return sorted[low] + (place - low) * (sorted[high] - sorted[low]);
+}
+
+// 每个种子最后十分之一的点的平均（跳过 NaN），去掉一个回合也没有走完的种子。
+export function finalScores(rows) {
+  return rows.map((row) => mean(row.slice(-Math.max(1, Math.floor(row.length / 10))).filter(Number.isFinite)))
+    .filter(Number.isFinite);
+}
+
+function readout(rows) {
+  const scores = finalScores(rows);
+  const missing = rows.length - scores.length;
+  if (!scores.length) return "一个回合也没有走完";
+  return `${scores.length} 个种子最后十分之一的平均回报是 ${num(mean(scores), 1)}` +
+    `，四分位均值 ${num(iqm(scores), 1)}` + (missing ? `；另有 ${missing} 个种子没有走完的回合` : "");
+}
+
+// 说出选在哪里。要的值没有记录过时，说出用的是哪个。
+function describe(axes, places, chosen, rows) {
+  const where = axes.map(({ name, label, values }, i) => {
+    const recorded = values[places[i]];
+    const asked = chosen[name];
+    if (Math.abs(asked - recorded) <= 1e-9 * Math.abs(recorded)) return `${label} = ${short(recorded)}`;
+    return `${label} 要的是 ${short(asked)}，最近的记录值是 ${short(recorded)}`;
+  });
+  return `${where.join("，")}。${readout(rows)}。`;
+}
+
+const BAND = { fill: BLUE, "fill-opacity": 0.22 };
+const MIDDLE = { stroke: BLUE, "stroke-width": 2.6 };
+const THIN = { stroke: BLUE, "stroke-width": 0.8, "stroke-opacity": 0.55 };
+const LIVE = { stroke: ORANGE, "stroke-width": 2.6, "stroke-dasharray": "8 3" };
+const LIVE_THIN = { stroke: ORANGE, "stroke-width": 0.8, "stroke-opacity": 0.6 };
+
+// 一组种子画成细线、带和粗线；返回之前略去还有种子没有数的点。
+function paintSeeds(svg, scale, steps, rows, styles) {
+  const filled = rows.map(forwardFill);
+  const columns = steps.map((step, i) => [step, filled.map((row) => row[i])])
+    .filter(([, scores]) => scores.every(Number.isFinite));
+  if (styles.band && columns.length) {
+    const edge = (q) => columns.map(([x, s]) => `${scale.X(x).toFixed(1)} ${scale.Y(quantile(s, q)).toFixed(1)}`);
+    addSvg(svg, "path", { d: `M${[...edge(0.975), ...edge(0.025).reverse()].join("L")}Z`, ...styles.band });
+  }
+  for (const row of filled) addLine(svg, scale, steps.map((x, i) => [x, row[i]]), styles.thin);
+  addLine(svg, scale, columns.map(([x, scores]) => [x, iqm(scores)]), styles.middle);
+}
+
+// 训练到了哪里；还没有训练过就是空的。
+function liveWords(axes, curve) {
+  if (!curve.values) return "";
+  const where = axes.map(({ name, label }) => `${label} = ${short(curve.values[name])}`).join("，");
+  if (curve.error) return `在 ${where} 没有训练完：${curve.error}`;
+  if (!curve.done) return `正在 ${where} 训练，虚线会越画越长`;
+  return `在 ${where} 训练了 ${curve.seconds} 秒：${readout(curve.returns.map(fromJson))}`;
+}
+
+// 有内核时才用得上的按钮；问一声，有回答才算有内核。
+function addLiveButton(root, model, axes, chosenValues) {
+  const row = add(root, "div", { className: "live" });
+  const button = add(row, "button", { type: "button", textContent: "用真的训练验证" });
+  const note = add(row, "span", {}, { role: "status" });
+  let kernel = false;
+  function refresh() {
+    const curve = model.get("live_curve") ?? {};
+    button.disabled = !kernel || Boolean(curve.values && !curve.done);
+    const words = kernel || curve.done ? liveWords(axes, curve) : "";
+    const before = kernel ? "" : "没有内核，这里只有记录";
+    say(note, [before, words].filter(Boolean).join("。") || "按一下，在选的这一点从头训练");
+  }
+  const receive = (message) => {
+    if (message.kind !== "hello") return;
+    kernel = true;
+    refresh();
+  };
+  model.on("msg:custom", receive);
+  model.on("change:live_curve", refresh);
+  button.addEventListener("click", () => {
+    button.disabled = true;
+    say(note, "正在准备，第一次要先编译");
+    model.send({ kind: "train", values: chosenValues() });
+  });
+  refresh();
+  model.send({ kind: "hello" });
+  return () => {
+    model.off("msg:custom", receive);
+    model.off("change:live_curve", refresh);
+  };
+}
+
+function fromJson(row) {
+  return row.map((x) => x ?? NaN);
+}
+
+function render({ model, el }) {
+  const axes = model.get("axes");
+  const steps = model.get("timesteps");
+  const values = unpack(model.get("data"), model.get("scale"), model.get("offset"));
+  const sizes = axes.map((axis) => axis.values.length);
+  const root = makeRoot(el, "返回曲线探索器", "滑块只停在记录过的值上，曲线都是真的训练留下的，没有插值。");
+  const controls = add(root, "div", { className: "controls" });
+  const set = axes.map(({ name, label, values: recorded }) => addSlider(controls, {
+    label, values: recorded, format: short,
+    onInput: (value) => setter(model, "chosen")({ ...model.get("chosen"), [name]: value }),
+  }));
+  const draw = addChart(root, { label: "回报随环境步数的变化", height: 300, paint });
+  addLegend(root, [
+    [MIDDLE, "四分位均值"], [BAND, "95% 分位带：种子散开的范围"], [THIN, "各个种子"],
+    ...(model.get("live_offered") ? [[LIVE, "刚才真的训练的"]] : []),
+  ]);
+  const sentence = addSentence(root);
+  const places = () => axes.map(({ name, values: v }) => nearest(v, model.get("chosen")[name]));
+  const rows = () => pick(values, sizes, places(), model.get("num_seeds"), steps.length);
+  const chosenValues = () => Object.fromEntries(axes.map(({ name, values: v }, i) => [name, v[places()[i]]]));
+  const offLive = model.get("live_offered") ? addLiveButton(root, model, axes, chosenValues) : () => {};
+  if (model.get("caption")) add(root, "p", { className: "caption", textContent: model.get("caption") });
+
+  const recordedRange = range(values);
+
+  function range(xs, [low, high] = [Infinity, -Infinity]) {
+    for (const x of xs) if (Number.isFinite(x)) [low, high] = [Math.min(low, x), Math.max(high, x)];
+    return [low, high];
+  }
+
+  // 纵轴的范围取自整个网格，拨滑块时不跳。
+  function paint(svg, width, height) {
+    const live = model.get("live_curve") ?? {};
+    const liveRows = (live.returns ?? []).map(fromJson);
+    let [low, high] = liveRows.reduce((sofar, row) => range(row, sofar), recordedRange);
+    if (!Number.isFinite(low)) [low, high] = [0, 1];
+    const pad = 0.04 * (high - low) || 1;
+    const last = Math.max(...steps, ...(live.timesteps ?? []));
+    const scale = addAxes(svg, width, height, { x: [0, last], y: [low - pad, high + pad],
+      left: 52, xFormat: (x) => short(x / 1e4), xLabel: "环境步数（万步）", yLabel: "回报" });
+    paintSeeds(svg, scale, steps, rows(), { band: BAND, thin: THIN, middle: MIDDLE });
+    if (liveRows.length) {
+      paintSeeds(svg, scale, live.timesteps, liveRows, { thin: LIVE_THIN, middle: LIVE });
+    }
+  }
+
+  const off = follow(model, ["chosen", "live_curve"], () => {
+    set.forEach((slide, i) => slide(axes[i].values[places()[i]]));
+    draw();
+    say(sentence, describe(axes, places(), model.get("chosen"), rows()));
+  });
+  return () => {
+    off();
+    offLive();
+  };
+}
+
+export default { render };

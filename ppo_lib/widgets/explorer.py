@@ -1,0 +1,186 @@
+"""返回曲线的探索器：一个记录好的网格，拨滑块看每一点的学习曲线；有内核时可以真的再训练一次。"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import traitlets
+import xarray as xr
+
+from ppo_lib.config import TRACED, ConfigError, PPOConfig
+from ppo_lib.experiment import train
+from ppo_lib.widgets.base import CourseWidget, page_script, page_style
+
+MISSING = -32768
+"""打包之后代表 NaN 的整数。"""
+
+LARGEST = 32767
+
+AXIS_LABELS = {
+    "beta_1": "β₁",
+    "beta_2": "β₂",
+    "clip_eps": "裁剪范围 ε",
+    "ent_coef": "熵的系数",
+    "lr": "学习率 lr",
+    "gamma": "折扣因子 γ",
+    "gae_lambda": "GAE 的 λ",
+}
+
+
+class Packed(NamedTuple):
+    """一个数组打成的包：值 = offset + scale × 整数，小端 int16，按行排；MISSING 是 NaN。"""
+
+    data: bytes
+    scale: float
+    offset: float
+
+
+def pack(values: np.ndarray) -> Packed:
+    """打包；误差不超过 scale / 2，即数值范围的十三万分之一。
+
+    Raises:
+        ValueError: 有无穷大。
+    """
+    values = np.asarray(values, np.float64)
+    if np.isinf(values).any():
+        raise ValueError("数组里有无穷大，不能打包；NaN 可以。")
+    known = values[~np.isnan(values)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
+    scale, offset = (high - low) / (2 * LARGEST) or 1.0, (high + low) / 2
+    steps = np.where(np.isnan(values), MISSING, np.round((values - offset) / scale))
+    return Packed(steps.astype("<i2").tobytes(), float(scale), float(offset))
+
+
+def unpack(packed: Packed, shape: Sequence[int]) -> np.ndarray:
+    """``pack`` 的反面。"""
+    steps = np.frombuffer(packed.data, "<i2").reshape(shape).astype(np.float64)
+    return np.where(steps == MISSING, np.nan, packed.offset + packed.scale * steps)
+
+
+def check_dataset(dataset: xr.Dataset, axes: Sequence[str]) -> xr.DataArray:
+    """查维和坐标，返回按 (*axes, seed, point) 排好的回报。"""
+    if "return" not in dataset:
+        raise ValueError("dataset 里没有 return 这个变量。")
+    wanted = (*axes, "seed", "point")
+    dims = dataset["return"].dims
+    if set(dims) != set(wanted):
+        raise ValueError(f"return 的维是 {', '.join(dims)}；应当是 {', '.join(wanted)}。")
+    if "timesteps" not in dataset or dataset["timesteps"].dims != ("point",):
+        raise ValueError("dataset 要有坐标 timesteps，维是 (point,)。")
+    for axis in axes:
+        if (np.diff(dataset[axis].values) <= 0).any():
+            raise ValueError(f"{axis} 的取值要从小到大排，不重复。")
+    return dataset["return"].transpose(*wanted)
+
+
+def plain(values) -> list:
+    """NaN 换成 None 的列表，可以写进 JSON；留 4 位小数就够画图。"""
+    return [[None if np.isnan(x) else round(float(x), 4) for x in row] for row in values]
+
+
+LiveCallback = Callable[[dict, Callable[[xr.Dataset], None]], None]
+
+
+def train_live(cfg: PPOConfig) -> LiveCallback:
+    """用真的训练验证：按 cfg 训练，只换上滑块选的动态的键，所以不重新编译。
+
+    >>> ReturnExplorer(dataset, live=train_live(cfg))
+    """
+
+    def live(values: dict, show: Callable[[xr.Dataset], None]) -> None:
+        static = [name for name in values if name not in TRACED]
+        if static:
+            raise ConfigError(f"{'、'.join(static)} 是静态的键，换一个值要重新编译。")
+        train(dataclasses.replace(cfg, **values), progress=False, on_chunk=show)
+
+    return live
+
+
+class ReturnExplorer(CourseWidget):
+    """拨滑块，看网格上那一点的学习曲线。滑块只停在记录过的值上，不插值。
+
+    >>> ReturnExplorer(ds, axes=("beta_1", "clip_eps"), caption="CartPole-v1，H100，2026-11-20，12 分钟")
+
+    Args:
+        dataset: 变量 return，维 (*axes, seed, point)；坐标 timesteps (point,)。NaN 表示还没有
+            回合走完。
+        axes: 做成滑块的维。
+        caption: 这些数据在什么机器上、什么时候、花了多久得来。
+        live: 有内核时，按钮“用真的训练验证”调用 ``live(values, show)``；每训练一块就
+            ``show(到此刻为止的指标)``，画进同一张图。常用 ``train_live(cfg)``。
+        start: 一开始选在哪里，例如 ``{"beta_1": 0.9}``；不是记录过的值时取最近的。
+    """
+
+    title = "返回曲线探索器"
+    _esm = page_script("explorer")
+    _css = page_style("explorer")
+
+    data = traitlets.Bytes().tag(sync=True)
+    scale = traitlets.Float().tag(sync=True)
+    offset = traitlets.Float().tag(sync=True)
+    axes = traitlets.List().tag(sync=True)  # [{name, label, values}]
+    timesteps = traitlets.List().tag(sync=True)
+    num_seeds = traitlets.Int().tag(sync=True)
+    chosen = traitlets.Dict().tag(sync=True)  # {轴: 要的值}
+    caption = traitlets.Unicode().tag(sync=True)
+    live_offered = traitlets.Bool().tag(sync=True)
+    live_curve = traitlets.Dict().tag(sync=True)  # {values, timesteps, returns, done, …}
+
+    def __init__(
+        self,
+        dataset: xr.Dataset,
+        axes: Sequence[str] = ("beta_1", "clip_eps", "ent_coef"),
+        *,
+        caption: str = "",
+        live: LiveCallback | None = None,
+        start: dict | None = None,
+    ):
+        returns = check_dataset(dataset, axes)
+        unknown = set(start or {}) - set(axes)
+        if unknown:
+            raise ValueError(f"start 里有 {'、'.join(unknown)}；滑块只有 {'、'.join(axes)}。")
+        recorded = {axis: [float(x) for x in dataset[axis].values] for axis in axes}
+        super().__init__(
+            **pack(returns.values)._asdict(),
+            axes=[
+                {"name": axis, "label": AXIS_LABELS.get(axis, axis), "values": values}
+                for axis, values in recorded.items()
+            ],
+            timesteps=[int(x) for x in dataset["timesteps"].values],
+            num_seeds=dataset.sizes["seed"],
+            chosen={axis: values[0] for axis, values in recorded.items()} | (start or {}),
+            caption=caption,
+            live_offered=live is not None,
+        )
+        self._live = live
+        self.on_msg(self._receive)
+
+    def _receive(self, _, message: dict, buffers) -> None:
+        """网页来的消息：问有没有内核，或者请求训练。"""
+        if message.get("kind") == "hello":
+            self.send({"kind": "hello"})
+        elif message.get("kind") == "train" and self._live is not None:
+            self.verify(message["values"])
+
+    def verify(self, values: dict) -> None:
+        """在 values 处真的训练一次，边训练边把曲线送到网页。出错就把话送过去。"""
+        start = time.perf_counter()
+        curve = {"values": values, "timesteps": [], "returns": [], "done": False}
+        self.live_curve = curve
+
+        def show(dataset: xr.Dataset) -> None:
+            returns = dataset["return"].transpose("seed", ...).values  # (seed, update)
+            steps = [int(x) for x in dataset["timesteps"].values]
+            self.live_curve = curve | {"timesteps": steps, "returns": plain(returns)}
+
+        try:
+            self._live(values, show)
+            ending = {"done": True}
+        except (Exception, KeyboardInterrupt) as error:
+            ending = {"done": True, "error": f"{type(error).__name__} {error}".strip()}
+        seconds = round(time.perf_counter() - start, 1)
+        self.live_curve = dict(self.live_curve) | ending | {"seconds": seconds}

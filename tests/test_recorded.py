@@ -1,0 +1,90 @@
+"""recorded.py 和录下的数据：存取不走样；随手抽几格重新训练，落在录下的种子之间。"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from ppo_lib import PPOConfig, sweep
+from ppo_lib.recorded import DATA_DIR, load_grid, save_grid, thin
+
+GRIDS = sorted(path.stem.removeprefix("grid_") for path in DATA_DIR.glob("grid_*.npz"))
+
+
+def returns(values, steps_per_update=10):
+    values = np.asarray(values, np.float32)
+    timesteps = steps_per_update * np.arange(1, values.shape[-1] + 1)
+    return xr.DataArray(
+        values,
+        dims=("lr", "seed", "update"),
+        coords={"lr": [0.1, 0.2], "seed": [5], "timesteps": ("update", timesteps)},
+    )
+
+
+def test_thin_averages_the_updates_in_which_an_episode_ended():
+    curve = [1.0, 3.0, np.nan, 5.0, np.nan, np.nan, 7.0, 9.0]
+    thinned = thin(returns([[curve], [curve]]), 4)
+    np.testing.assert_array_equal(thinned.isel(lr=0, seed=0), [2, 5, np.nan, 8])
+    np.testing.assert_array_equal(thinned["timesteps"], [20, 40, 60, 80])
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    curves = thin(returns([[[-1.25, np.nan, 3.5]], [[200.0, -200.0, 0.0]]]), 3)
+    curves = curves.transpose("lr", "seed", "point")
+    save_grid(curves, tmp_path / "grid_x.npz", 100, {"device": "cpu"})
+    back = load_grid(tmp_path / "grid_x.npz")
+    np.testing.assert_allclose(back["return"], curves, atol=0.005)
+    assert back["return"].dims == ("lr", "seed", "point") and back.attrs == {"device": "cpu"}
+    np.testing.assert_array_equal(back["lr"], [0.1, 0.2])
+    np.testing.assert_array_equal(back["timesteps"], [10, 20, 30])
+
+
+def test_values_that_do_not_fit_are_refused(tmp_path):
+    curves = thin(returns([[[1e4]], [[0.0]]]), 1).transpose("lr", "seed", "point")
+    with pytest.raises(AssertionError, match="装不下"):
+        save_grid(curves, tmp_path / "grid_x.npz", 100, {})
+
+
+def test_an_unknown_grid_is_answered_with_those_there_are():
+    with pytest.raises(FileNotFoundError, match="没有名为 'chess' 的记录；有的是"):
+        load_grid("chess")
+
+
+# ---------------------------------------------------------------- 随书的数据
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_recorded_grid_is_large_enough_and_says_where_it_comes_from(name):
+    ds = load_grid(name)
+    assert ds["return"].dims == ("beta_1", "clip_eps", "ent_coef", "seed", "point")
+    assert all(a >= b for a, b in zip(ds["return"].shape, (8, 6, 6, 5, 20)))
+    for key in ("command", "config", "device", "seconds", "date", "commit", "jax"):
+        assert ds.attrs[key], key
+    assert (DATA_DIR / f"grid_{name}.npz").stat().st_size < 1_000_000
+    assert ds["timesteps"][-1] == pytest.approx(config_of(ds).total_timesteps, rel=0.02)
+
+
+def config_of(ds) -> PPOConfig:
+    return PPOConfig(**yaml.safe_load(ds.attrs["config"]) | {"adam_eps": 1e-8})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GRIDS)
+def test_cells_trained_again_fall_inside_the_recorded_band(name):
+    """抽三格重新训练。同样的机器上应当一样；换一种 CPU 舍入不同，就看最后的成绩在不在种子的范围里。"""
+    ds = load_grid(name)
+    cfg = config_of(ds)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        cell = {axis: float(rng.choice(ds[axis].values)) for axis in ds["return"].dims[:3]}
+        again = sweep(
+            dataclasses.replace(cfg), progress=False, **{k: [v] for k, v in cell.items()}
+        )
+        again = thin(again["return"], ds.sizes["point"]).squeeze(list(cell), drop=True)
+        recorded = ds["return"].sel(cell)
+        final = float(again.isel(point=slice(-3, None)).mean())
+        per_seed = recorded.isel(point=slice(-3, None)).mean("point")
+        spread = max(float(per_seed.max() - per_seed.min()), 0.02 * float(abs(per_seed).max()))
+        assert float(per_seed.min()) - spread <= final <= float(per_seed.max()) + spread, cell
