@@ -17,13 +17,14 @@ READY    := $(VENV)/.ready-$(CHECKSUM)
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help setup book html lab test test-fast notebooks lock clean
+.PHONY: help setup book html zip lab test test-fast notebooks lock clean
 
 help:
 	@echo "make book       装好环境，运行每一章，做成静态书并打开本机网址（PORT=8000 可指定端口）"
 	@echo "make test       装好环境，运行全部检查，与 CI 相同"
 	@echo "make lab        在 JupyterLab 里打开第一章"
 	@echo "make html       只做书，不开网址；结果在 _build/html"
+	@echo "make zip        做书，再打成 _build/ppo-book.zip，解开后不用服务器就能读"
 	@echo "make test-fast  只跑快的测试"
 	@echo "make notebooks  由 chapters/*.md 重新生成 .ipynb"
 	@echo "make lock       重新解出锁文件与 environment.yml"
@@ -51,6 +52,9 @@ book: html
 html: setup
 	@$(PY) book/tools/build.py
 
+zip: setup
+	@$(PY) book/tools/build.py --zip
+
 lab: setup
 	JUPYTER_CONFIG_PATH=book/tools/lab $(PY) -m jupyterlab $(LAB_FLAGS) \
 	  --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard chapters/*.md)))
@@ -68,6 +72,8 @@ lock: setup
 	$(COMPILE) --constraint requirements.in --all-extras --output-file requirements.lock pyproject.toml
 	printf '%s\n' setuptools hatchling editables | \
 	  $(COMPILE) --constraint requirements.lock --output-file requirements-build.lock -
+	$(PY) -m uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header requirements-colab.in --output-file requirements-colab.lock
 	$(PY) book/tools/make_environment.py
 
 clean:

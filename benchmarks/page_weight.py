@@ -16,7 +16,7 @@ import shutil
 import statistics
 import sys
 import threading
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -75,7 +75,7 @@ class GzipHandler(QuietHandler):
         self.wfile.write(body)
 
 
-@lru_cache(maxsize=None)
+@cache
 def packed_file(path: Path) -> tuple[bytes, bool]:
     """一个文件发出去的样子，和它是不是压缩过。"""
     raw = path.read_bytes()
@@ -130,7 +130,9 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     names = ["chromium", "chromium-browser", "google-chrome"]
-    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    executable = os.environ.get("CHROMIUM") or next(
+        filter(None, map(shutil.which, names)), None
+    )
     if executable is None:
         sys.exit("没有找到 Chromium（apt-get install chromium，或设环境变量 CHROMIUM）")
     print("| 页 | gzip 后 kB | 不含回放 kB | 首次绘制 秒 | 就绪 秒 | 最大的三个文件 kB |")

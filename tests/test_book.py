@@ -1,8 +1,20 @@
 """静态书：构建没有警告，页面齐全，在浏览器里好用。"""
 
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
-from urllib.parse import urlsplit
+from types import SimpleNamespace
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
 
+import book_progress
+import book_search
+import build
 import ppo_book
 import pytest
 import serve
@@ -10,11 +22,11 @@ import yaml
 from conftest import give_up
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import page_weight  # noqa: E402
+
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"], *(page["file"] for part in TOC["parts"] for page in part["chapters"])]
-
-# 页面还会去要东西的外部网站。只许减少，不许增加。
-KNOWN_HOSTS: set[str] = set()
 
 
 # ---- 工具：快 ----------------------------------------------------------------
@@ -36,7 +48,7 @@ def test_execution_cache_key_follows_the_library(tmp_path):
 
 
 def test_glossary_terms_are_found():
-    terms = ppo_book.glossary_terms((ROOT / "book/glossary.md").read_text(encoding="utf-8"))
+    terms = book_search.glossary_terms((ROOT / "book/glossary.md").read_text(encoding="utf-8"))
     assert {"强化学习", "优势函数", "裁剪"} <= set(terms)
 
 
@@ -54,6 +66,63 @@ def test_github_url(remote, url):
     assert ppo_book.github_url(remote) == url
 
 
+def test_splitting_keeps_identifiers_and_terms_whole():
+    book_search.teach_terms(None, None)
+    words = book_search.split_words("__main__：clip_eps 是裁剪的界，优势函数 A(s, a)")
+    assert {"main", "clip_eps", "裁剪", "优势函数", "优势", "函数", "A"} <= set(words)
+    assert not {"clip", "__main__", "_"} & set(words)
+
+
+def test_a_glossary_entry_is_indexed_under_every_name():
+    entry = ("single", "四分位均值（interquartile mean，IQM）", "term-iqm", "main", None)
+    names = [name for _, name, *_ in book_search.split_entry(entry)]
+    assert names == ["四分位均值", "interquartile mean", "IQM"]
+
+
+def test_quizzes_of_a_page_are_found_in_its_widget_state():
+    models = {
+        "a": {"state": {"quiz_id": "clip", "questions": []}},
+        "b": {"state": {"value": 3}},
+        "c": {"state": {"exercise_id": "1.1"}},
+    }
+    script = (None, {"body": json.dumps({"state": models})})
+    env = SimpleNamespace(nb_metadata={"page": {"js_files": {"ipywidgets_state": script}}})
+    assert book_progress.widget_items(env, "page") == ["quiz:clip", "exercise:1.1"]
+    assert book_progress.widget_items(env, "another") == []
+
+
+def test_the_same_pages_make_the_same_zip(tmp_path):
+    page = tmp_path / "html/书/a.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("一")
+    one = build.pack(tmp_path / "html", tmp_path / "1.zip")
+    os.utime(page, (1e9, 1e9))
+    two = build.pack(tmp_path / "html", tmp_path / "2.zip")
+    assert one.read_bytes() == two.read_bytes()
+    assert zipfile.ZipFile(one).namelist() == ["ppo-book/书/a.html"]
+
+
+def test_publishing_tells_the_book_its_own_repository():
+    """发布的流程用 make html 做书，并把仓库的地址交给它；动作都钉住主版本。"""
+    flow = yaml.safe_load((ROOT / ".github/workflows/pages.yml").read_text(encoding="utf-8"))
+    steps = flow["jobs"]["publish"]["steps"]
+    (make,) = [step for step in steps if step.get("run") == "make html"]
+    assert "github.repository" in make["env"]["BOOK_REPOSITORY"]
+    for step in steps:
+        assert "uses" not in step or re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
+
+
+def test_the_repository_reaches_the_colab_button(monkeypatch):
+    monkeypatch.setenv("BOOK_REPOSITORY", "https://github.com/someone/ppo")
+    config = SimpleNamespace(html_theme_options={"launch_buttons": {"colab_url": "…"}})
+    ppo_book.set_repository(None, config)
+    assert config.html_theme_options["repository_url"] == "https://github.com/someone/ppo"
+    assert "launch_buttons" in config.html_theme_options
+    monkeypatch.setenv("BOOK_REPOSITORY", "https://example.com/x")
+    ppo_book.set_repository(None, config)
+    assert config.html_theme_options == {"repository_branch": "main"}
+
+
 def test_server_moves_on_when_a_port_is_taken(tmp_path):
     with (
         serve.open_server(folder=tmp_path) as first,
@@ -67,36 +136,89 @@ def test_server_moves_on_when_a_port_is_taken(tmp_path):
 # ---- 做好的书：慢 ------------------------------------------------------------
 
 
+class Visit(NamedTuple):
+    """打开的一页，和打开以来的出错记录、外部网站。"""
+
+    page: object
+    errors: list[str]
+    hosts: set[str]
+
+
 @pytest.fixture
-def open_page(browser, book_url):
-    """打开一页，返回 (页面, 出错记录, 外部网站)。外部请求一律拦下，读者那里也常常不通。"""
+def open_url(browser):
+    """打开一个网址。外部请求一律拦下，读者那里也常常不通；出错和失败的请求都记下来。"""
     contexts = []
 
-    def open_(path: str, width: int = 1280):
-        context = browser.new_context(viewport={"width": width, "height": 900})
-        contexts.append(context)
+    def open_(url: str, width: int = 1280, context=None, before: str = "", theme="light"):
+        if context is None:
+            context = browser.new_context(viewport={"width": width, "height": 900})
+            contexts.append(context)
         page, errors, hosts = context.new_page(), [], set()
+        own = url.split("/", 3)[:3]  # 协议和主机
 
         def block_foreign(route):
-            if route.request.url.startswith((book_url, "data:", "blob:")):
-                route.continue_()
+            address = route.request.url
+            if address.split("/", 3)[:3] == own or address.startswith(("data:", "blob:")):
+                route.fallback()
             else:
-                hosts.add(urlsplit(route.request.url).hostname)
+                hosts.add(urlsplit(address).hostname)
                 route.abort()
 
-        def note_console(message):
-            if message.type == "error" and message.location.get("url", "").startswith(book_url):
-                errors.append(message.text)
+        def note_failure(request):
+            if request.failure != "net::ERR_ABORTED":  # 翻到下一页时还没取完的不算
+                errors.append(f"{request.failure} {request.url}")
+
+        def note_response(response):
+            if response.status >= 400:
+                errors.append(f"{response.status} {response.url}")
 
         page.route("**/*", block_foreign)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", note_console)
-        page.goto(f"{book_url}/{path}", wait_until="load")
-        return page, errors, hosts
+        page.on("requestfailed", note_failure)
+        page.on("response", note_response)
+        page.on(
+            "console",
+            lambda message: message.type == "error" and errors.append(message.text),
+        )
+        if theme != "light":
+            page.add_init_script(
+                f"localStorage.setItem('mode', '{theme}');"
+                f"localStorage.setItem('theme', '{theme}');"
+            )
+        if before:
+            page.add_init_script(before)
+        page.goto(url, wait_until="load")
+        return Visit(page, errors, hosts)
 
     yield open_
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(open_url, book_url):
+    """打开书里的一页。"""
+    return lambda path, *args, **options: open_url(f"{book_url}/{path}", *args, **options)
+
+
+@pytest.fixture(scope="session")
+def unpacked(book_html, tmp_path_factory):
+    """make zip 打出的包，解开在一个名字里有汉字和空格的文件夹里；返回它的 file:// 网址。"""
+    folder = tmp_path_factory.mktemp("zip")
+    archive = build.pack(book_html, folder / "ppo-book.zip")
+    home = folder / "我的书 一"
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(home)
+    return (home / "ppo-book").as_uri()
+
+
+@pytest.fixture
+def open_file(open_url, unpacked):
+    """从磁盘打开书里的一页，没有服务器。"""
+    return lambda path, **options: open_url(f"{unpacked}/{path}", **options)
+
+
+EVERY_PAGE = [*PAGES, "search", "genindex"]
 
 
 @pytest.mark.slow
@@ -104,40 +226,446 @@ def open_page(browser, book_url):
 def test_page_is_in_the_book(book_html, page):
     html = (book_html / page).with_suffix(".html").read_text(encoding="utf-8")
     assert '<html lang="zh-CN"' in html
+    assert 'rel="icon"' in html
+    assert "Toggle primary sidebar" not in html
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", EVERY_PAGE)
 def test_page_opens_without_errors_or_overflow(open_page, name, width):
     page, errors, hosts = open_page(f"{name}.html", width)
+    page.wait_for_load_state("networkidle")
     assert errors == []
-    assert hosts <= KNOWN_HOSTS
+    assert hosts == set()
     scroll_width = page.evaluate("document.documentElement.scrollWidth")
     assert scroll_width <= width, f"页面宽 {scroll_width}，比屏幕的 {width} 宽"
 
 
 @pytest.mark.slow
-def test_front_page_leads_to_the_cover(open_page):
-    page, _, _ = open_page("index.html")
-    page.wait_for_url("**/book/index.html")
+def test_every_page_of_the_build_is_tested(book_html):
+    """做出的页面都在上面那张表里，没有漏查的。"""
+    built = {path.relative_to(book_html).as_posix() for path in book_html.rglob("*.html")}
+    built = {name for name in built if not name.startswith("_static/")}
+    assert built == {"index.html", *(f"{name}.html" for name in EVERY_PAGE)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("query", ["裁剪", "优势函数", "强化学习", "优势函数裁剪", "GAE"])
-def test_search_finds_the_glossary(open_page, query):
-    page, errors, _ = open_page(f"search.html?q={query}")
-    page.wait_for_selector("#search-results ul.search li a")
-    links = page.eval_on_selector_all("#search-results li a", "all => all.map(a => a.href)")
-    assert any("book/glossary.html" in link for link in links)
+def test_the_pages_name_no_foreign_script_style_font_or_image(book_html):
+    """网页和样式表里没有要从别处取的东西；链接不算，那要读者自己点。"""
+    wanted = re.compile(
+        r"<(?:script|img|iframe|source|link)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*"
+        r"|url\(['\"]?(?:https?:)?//[^)]*|@import ['\"](?:https?:)?//[^'\"]*"
+    )
+    for path in [*book_html.rglob("*.html"), *book_html.rglob("*.css")]:
+        assert wanted.findall(path.read_text(encoding="utf-8")) == [], path.name
+
+
+@pytest.mark.slow
+def test_front_page_leads_to_the_cover(open_page):
+    page, errors, _ = open_page("index.html")
+    page.wait_for_url("**/book/index.html")
     assert errors == []
 
 
 @pytest.mark.slow
-def test_search_for_unknown_words_finds_nothing(open_page):
-    page, _, _ = open_page("search.html?q=蚯蚓")
+def test_the_favicon_is_there(open_page):
+    page, _, _ = open_page("chapters/01_overview.html")
+    status = page.evaluate(
+        "fetch(document.querySelector('link[rel~=icon]').href).then(got => got.status)"
+    )
+    assert status == 200
+
+
+# 直接从磁盘打开
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY_PAGE)
+def test_page_opens_from_disk(open_file, name):
+    page, errors, hosts = open_file(f"{name}.html")
+    page.wait_for_load_state("networkidle")
+    assert (errors, hosts) == ([], set())
+
+
+@pytest.mark.slow
+def test_the_whole_book_can_be_leafed_through_from_disk(open_file):
+    page, errors, _ = open_file("index.html")
+    page.wait_for_url("**/book/index.html")
+    for name in PAGES[1:]:
+        page.locator(".prev-next-area a.right-next").click()
+        page.wait_for_url(f"**/{name}.html")
+    page.locator("a.navbar-brand").click()
+    page.wait_for_url("**/book/index.html")
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_figures_formulas_and_boxes_work_from_disk(open_file):
+    page, errors, _ = open_file("chapters/01_overview.html")
+    page.wait_for_selector("mjx-container mjx-mi")
+    page.evaluate("document.fonts.ready")
+    fonts = page.evaluate(
+        "[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)"
+    )
+    assert any("MJXTEX" in font for font in fonts)
+    assert any("Font Awesome" in font for font in fonts)
+    figure = page.locator(".ppo-figure svg").first.bounding_box()
+    assert figure["width"] > 200 and figure["height"] > 100
+    page.get_by_role("checkbox").first.check()
+    page.reload()
+    assert page.get_by_role("checkbox").first.is_checked()
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_search_works_from_disk(open_file):
+    """结果和次序都一样，只是没有摘要：浏览器不许一页读磁盘上的另一页。"""
+    page, errors, _ = open_file("book/index.html")
+    page.locator(".search-button-field").click()
+    page.locator("dialog input[name=q]").fill("优势函数")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=*")
+    first = page.locator("#search-results ul.search li a").first
+    first.wait_for()
+    assert "book/glossary.html#term-advantage-function" in first.get_attribute("href")
+    page.wait_for_timeout(300)
+    first.click()
+    page.wait_for_url("**/book/glossary.html*")
+    assert errors == []
+
+
+# ---- 搜索
+
+GLOSSARY, CHAPTER_1 = "book/glossary.html", "chapters/01_overview.html"
+FIRST_RESULT = {
+    "优势函数": GLOSSARY,
+    "强化学习": GLOSSARY,
+    "裁剪": GLOSSARY,
+    "重要性采样": GLOSSARY,
+    "GAE": GLOSSARY,
+    "clip_eps": CHAPTER_1,
+    "概率比": GLOSSARY,
+    "熵": GLOSSARY,
+    "截断": GLOSSARY,
+    "终止": GLOSSARY,
+    "折扣因子": GLOSSARY,
+    "价值函数": GLOSSARY,
+    "四分位均值": GLOSSARY,
+    "置信带": GLOSSARY,
+    "种子": GLOSSARY,
+    "小批次": GLOSSARY,
+    "学习率": GLOSSARY,
+    "近端策略优化": GLOSSARY,
+    "PPO": GLOSSARY,
+    "编译": GLOSSARY,
+    "静态": GLOSSARY,
+    "动态": GLOSSARY,
+    "一阶矩": GLOSSARY,
+    "beta_1": CHAPTER_1,
+    "num_envs": CHAPTER_1,
+    "更新次数": CHAPTER_1,
+    "advantage function": GLOSSARY,
+    "total_timesteps": CHAPTER_1,
+}
+"""查询和应当排第一的页：名词解释在术语表，配置的键在第 1 章。"""
+
+
+def search_results(page) -> list[str]:
     page.wait_for_selector("#search-results p.search-summary:not(:empty)")
-    assert page.locator("#search-results ul.search li").count() == 0
+    return page.eval_on_selector_all("#search-results li a", "all => all.map(a => a.href)")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("query", FIRST_RESULT)
+def test_search_finds_the_right_page_first(open_page, query):
+    page, errors, _ = open_page(f"search.html?q={quote(query)}")
+    first = search_results(page)[0]
+    assert FIRST_RESULT[query] in first
+    if FIRST_RESULT[query] == GLOSSARY:
+        assert "#term-" in first  # 直接跳到那一条
+    assert errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("query", ["优势函数裁剪", "什么是优势函数", "advantages", "gae"])
+def test_search_understands_loose_queries(open_page, query):
+    page, _, _ = open_page(f"search.html?q={quote(query)}")
+    links = search_results(page)
+    assert any(GLOSSARY in link for link in links)
+    assert len(links) == len(set(links))
+
+
+@pytest.mark.slow
+def test_search_explains_a_term_in_place(open_page):
+    page, _, _ = open_page(f"search.html?q={quote('截断')}")
+    page.wait_for_selector("#search-results li p.context")
+    first = page.locator("#search-results li").first.inner_text()
+    assert "术语表 > 截断" in first and "步数到了上限" in first
+
+
+@pytest.mark.slow
+def test_search_for_unknown_words_finds_nothing(open_page):
+    page, _, _ = open_page(f"search.html?q={quote('蚯蚓')}")
+    assert search_results(page) == []
+
+
+# ---- 检查清单和进度
+
+CHAPTER = "chapters/01_overview"
+FIRST_ITEM = "我能不看书，画出一次更新的四步"
+
+
+def sidebar_count(page, name: str = "项目全景图") -> str:
+    return (
+        page.locator(".bd-sidenav a", has_text=name).locator(".ppo-count").inner_text().strip()
+    )
+
+
+def chapter_total(page) -> int:
+    return int(sidebar_count(page).split("/")[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_every_checkbox_is_counted_and_labelled(open_page, name):
+    page, _, _ = open_page(f"{name}.html")
+    boxes = page.eval_on_selector_all(
+        "input.task-list-item-checkbox",
+        "all => all.map(box => [box.dataset.progress, box.labels[0]?.textContent.trim()])",
+    )
+    known = page.evaluate(f"PPO_PAGES['{name}'] ?? []")
+    assert [item for item in known if item.startswith("check:")] == [item for item, _ in boxes]
+    assert all(label for _, label in boxes)
+
+
+@pytest.mark.slow
+def test_a_tick_survives_a_reload_and_shows_in_the_sidebar(open_page):
+    page, errors, _ = open_page(f"{CHAPTER}.html")
+    total = chapter_total(page)
+    assert total >= 5 and sidebar_count(page) == f"0/{total}"
+    page.get_by_role("checkbox", name=FIRST_ITEM).check()
+    assert sidebar_count(page) == f"1/{total}"
+    page.reload()
+    assert page.get_by_role("checkbox", name=FIRST_ITEM).is_checked()
+    assert page.locator(".task-list-item-checkbox:checked").count() == 1
+    page.goto(page.url.replace(CHAPTER, "book/usage"))
+    assert sidebar_count(page) == f"1/{total}"
+    page.go_back()
+    page.locator("label", has_text=FIRST_ITEM).click()  # 点文字也能取消
+    page.reload()
+    assert not page.get_by_role("checkbox", name=FIRST_ITEM).is_checked()
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_ticks_follow_their_text_when_the_items_move(open_page):
+    page, _, _ = open_page(f"{CHAPTER}.html")
+    page.get_by_role("checkbox", name=FIRST_ITEM).check()
+
+    def reverse_items(route):
+        response = route.fetch()
+        items = re.compile(r"(?:<li class=\"task-list-item.*?</li>\s*)+", flags=re.DOTALL)
+        lines = re.compile(r"<li.*?</li>", flags=re.DOTALL)
+        body = items.sub(
+            lambda found: "\n".join(reversed(lines.findall(found[0]))), response.text()
+        )
+        route.fulfill(response=response, body=body)
+
+    page.route(f"**/{CHAPTER}.html", reverse_items)
+    page.reload()
+    assert page.get_by_role("checkbox", name=FIRST_ITEM).is_checked()
+    assert page.locator(".task-list-item-checkbox").last.is_checked()
+    assert page.locator(".task-list-item-checkbox:checked").count() == 1
+
+
+REPORT = """([id, done]) => document.querySelector("article").dispatchEvent(new CustomEvent(
+  "ppo:progress", {bubbles: true, detail: {kind: "quiz", id, done, correct: 2, total: 3}}))"""
+
+
+@pytest.mark.slow
+def test_results_of_widgets_count_too(open_page):
+    page, errors, _ = open_page(f"{CHAPTER}.html")
+    total = chapter_total(page)
+    page.evaluate(REPORT, ["a-test", False])
+    assert sidebar_count(page) == f"0/{total + 1}"
+    page.evaluate(REPORT, ["a-test", 2])  # 三题里答了两题
+    assert sidebar_count(page) == f"0/{total + 1}"
+    page.evaluate(REPORT, ["a-test", 3])
+    page.evaluate(REPORT, ["a-test", True])
+    assert sidebar_count(page) == f"1/{total + 1}"
+    page.reload()
+    assert sidebar_count(page) == f"1/{total + 1}"
+    kept = page.evaluate("JSON.parse(localStorage.getItem('ppo-progress'))")
+    assert kept[CHAPTER]["quiz:a-test"] == {"done": True, "correct": 2, "total": 3}
+    assert errors == []
+
+
+def bar(page) -> tuple[float, float]:
+    found = page.locator(f'progress[data-page="{CHAPTER}"]')
+    return found.evaluate("bar => [bar.value, bar.max]")
+
+
+@pytest.mark.slow
+def test_roadmap_lists_the_chapters_and_keeps_up(open_page):
+    """路线图列出目录里的各章；别的标签页里勾了一项，这里的进度条跟着动。"""
+    page, errors, _ = open_page("book/roadmap.html")
+    chapters = [name for name in PAGES if name.startswith("chapters/")]
+    links = page.locator(".ppo-roadmap a").evaluate_all("all => all.map(a => a.href)")
+    assert [link.split("/", 3)[3] for link in links] == [f"{name}.html" for name in chapters]
+    total = chapter_total(page)
+    assert bar(page) == [0, total]
+    other, _, _ = open_page(f"{CHAPTER}.html", context=page.context)
+    other.get_by_role("checkbox", name=FIRST_ITEM).check()
+    page.wait_for_function("document.querySelector('progress[data-page]').value === 1")
+    assert page.locator(f'[data-count="{CHAPTER}"]').inner_text() == f"1/{total}"
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_progress_is_exported_cleared_and_imported(open_page, tmp_path):
+    page, errors, _ = open_page(f"{CHAPTER}.html")
+    page.get_by_role("checkbox").first.check()
+    page.goto(page.url.replace(CHAPTER, "book/roadmap"))
+    total = chapter_total(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="导出").click()
+    saved = tmp_path / "progress.json"
+    download.value.save_as(saved)
+    assert list(json.loads(saved.read_text())["pages"]) == [CHAPTER]
+
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="清空").click()
+    assert bar(page) == [1, total]
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="清空").click()
+    assert bar(page) == [0, total]
+    page.reload()
+    assert bar(page) == [0, total]
+
+    for text in ("不是 JSON", '{"kind": "别的"}', "null"):
+        page.locator("#ppo-said").evaluate("said => { said.textContent = ''; }")
+        page.locator("#ppo-file").set_input_files(
+            {"name": "x.json", "mimeType": "application/json", "buffer": text.encode()}
+        )
+        page.wait_for_function(
+            "document.querySelector('#ppo-said').textContent.startsWith('没有导入')"
+        )
+        assert bar(page) == [0, total]
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="导入").click()
+    chooser.value.set_files(saved)
+    page.wait_for_function("document.querySelector('progress[data-page]').value === 1")
+    page.reload()
+    assert bar(page) == [1, total]
+    assert errors == []
+
+
+DENY_STORAGE = """for (const name of ["localStorage", "sessionStorage"])
+  Object.defineProperty(window, name, {
+    configurable: true,
+    get() { throw new DOMException("denied", "SecurityError"); },
+  });"""
+FULL_STORAGE = """Storage.prototype.setItem = () => {
+  throw new DOMException("full", "QuotaExceededError");
+};"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [DENY_STORAGE, FULL_STORAGE], ids=["denied", "full"])
+def test_boxes_work_where_nothing_can_be_stored(open_page, before):
+    page, errors, _ = open_page(f"{CHAPTER}.html", before=before)
+    page.get_by_role("checkbox").nth(0).check()
+    page.get_by_role("checkbox").nth(1).check()
+    assert sidebar_count(page).startswith("2/")
+    page.reload()
+    assert sidebar_count(page).startswith("0/")
+    assert errors == []
+
+
+# ---- 分量、无障碍、打印
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_stays_light(browser, book_html, name):
+    """一页连同它载入的一切，gzip 后不到 700 kB，回放的数据不计。"""
+    with page_weight.open_gzip_server(book_html) as server:
+        urls, _, _ = page_weight.load(browser, server, f"{name}.html", throttle=False)
+        server.shutdown()
+    weight = page_weight.weigh(book_html, f"{name}.html", urls)
+    assert 10_000 < weight.without_replays < 700_000, weight.files
+
+
+def test_weight_leaves_replays_out(tmp_path):
+    noise = os.urandom(4000).hex()
+    (tmp_path / "a.html").write_text(f"<p>\nconst film = {noise};\n</p>")
+    (tmp_path / "b.js").write_text("1")
+    urls = ["http://127.0.0.1:1/a.html?x=1", "http://127.0.0.1:1/b.js", "data:,x"]
+    weight = page_weight.weigh(tmp_path, "a.html", urls)
+    assert set(weight.files) == {"a.html", "b.js"}
+    assert weight.total - weight.without_replays > 1000 > weight.without_replays
+
+
+@pytest.fixture(scope="session")
+def axe_script(tmp_path_factory):
+    """axe-core 的脚本。版本和散列锁在 tests/axe/package-lock.json，由 npm 核对。"""
+    if shutil.which("npm") is None:
+        give_up("没有 npm，查不了无障碍（apt-get install npm）")
+    folder = tmp_path_factory.mktemp("axe")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / "tests/axe" / name, folder)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if result.returncode != 0:
+        give_up(f"npm 装不了 axe-core，可能没有网：{result.stderr[-500:]}")
+    return (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+def test_axe_is_pinned_without_addresses():
+    lock = (ROOT / "tests/axe/package-lock.json").read_text(encoding="utf-8")
+    package = json.loads(lock)["packages"]["node_modules/axe-core"]
+    wanted = json.loads((ROOT / "tests/axe/package.json").read_text())["dependencies"]
+    assert package["version"] == wanted["axe-core"]
+    assert package["integrity"].startswith("sha512-")
+    assert "resolved" not in lock
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", EVERY_PAGE)
+def test_page_is_accessible(open_page, axe_script, name, theme):
+    """axe-core 挑不出严重（serious、critical）的毛病。"""
+    query = f"?q={quote('优势函数')}" if name == "search" else ""
+    page, _, _ = open_page(f"{name}.html{query}", theme=theme)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    page.evaluate(axe_script)
+    violations = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    serious = [
+        f"{found['impact']} {found['id']}：{node['html'][:200]} {node['failureSummary']}"
+        for found in violations
+        if found["impact"] in ("serious", "critical")
+        for node in found["nodes"]
+    ]
+    assert serious == [], "\n".join(serious)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_printing_gives_readable_paper(open_page, theme):
+    page, _, _ = open_page(f"{CHAPTER}.html", theme=theme)
+    page.wait_for_selector("mjx-container mjx-mi")
+    assert page.locator(".bd-sidebar-primary").is_visible()
+    page.emulate_media(media="print")
+    for gone in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".prev-next-footer"):
+        assert not page.locator(gone).first.is_visible()
+    color = "element => [getComputedStyle(element).color, getComputedStyle(element).backgroundColor]"
+    assert page.locator("body").evaluate(color) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    paragraph = page.locator(".bd-article p").first.evaluate(color)
+    assert paragraph[0] == "rgb(0, 0, 0)"
+    pages = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4", print_background=True))
+    assert len(pages) > 1
 
 
 @pytest.mark.slow

@@ -1,25 +1,25 @@
 """这本书用的 Sphinx 扩展，由 _config.yml 的 local_extensions 载入。
 
-它做六件事，都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；中文搜索认得课程的术语；
-从 git 远端得知仓库地址，好给出 Colab 按钮；源文件里汉字间的换行不变成空格；
-章节里可以写检查清单；做完后去掉页面用不着的大文件。
+它做的事都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；从 git 远端得知仓库地址，好给出 Colab 按钮；
+源文件里汉字间的换行不变成空格；章节里可以写检查清单。另外三件各有一个文件：
+中文搜索（book_search.py），检查清单和进度（book_progress.py），做完后减重（book_slim.py）。
 """
 
 import dataclasses
 import hashlib
-import logging
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
-import jieba
+import book_progress
+import book_search
+import book_slim
 import myst_nb.core.read
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
-from sphinx.search.zh import SearchChinese
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,20 +44,6 @@ def set_execution_cache(app: Sphinx, config: Config) -> None:
         if cache != current:
             shutil.rmtree(cache)
     config.nb_execution_cache_path = str(current)
-
-
-def glossary_terms(text: str) -> list[str]:
-    """术语表里的中文词：行首的“优势函数（advantage function）”给出“优势函数”。"""
-    return re.findall(r"^([\u4e00-\u9fff]+)（", text, flags=re.MULTILINE)
-
-
-def teach_search(app: Sphinx, config: Config) -> None:
-    """建索引时按术语切词；查询时在浏览器里用同样的办法切（split_query.js）。"""
-    jieba.setLogLevel(logging.WARNING)
-    for term in glossary_terms((ROOT / "book/glossary.md").read_text(encoding="utf-8")):
-        jieba.add_word(term)
-    splitter = Path(__file__).with_name("split_query.js")
-    SearchChinese.js_splitter_code = splitter.read_text(encoding="utf-8")
 
 
 def github_url(remote: str) -> str | None:
@@ -112,19 +98,11 @@ def allow_tasklists_in_chapters() -> None:
     myst_nb.core.read.create_md_parser = create_parser_without_tasklists
 
 
-def slim_down(app: Sphinx, exception: Exception | None) -> None:
-    """图标由字体文件画出，fontawesome.js（1.5 MB）是多余的一份；调试用的 .map 也不必发布。"""
-    if exception is None and app.builder.format == "html":
-        static = Path(app.outdir) / "_static"
-        (static / "scripts/fontawesome.js").write_text("", encoding="utf-8")
-        for source_map in static.rglob("*.map"):
-            source_map.unlink()
-
-
 def setup(app: Sphinx) -> dict:
     allow_tasklists_in_chapters()
-    for listener in (set_execution_cache, teach_search, set_repository):
+    for listener in (set_execution_cache, set_repository):
         app.connect("config-inited", listener)
     app.connect("doctree-read", join_chinese_lines)
-    app.connect("build-finished", slim_down, priority=900)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    for part in (book_search, book_progress, book_slim):
+        part.setup(app)
+    return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -1,3 +1,11 @@
+// 搜索页的中文部分，由 book_search.py 接在 language_data.js 的末尾，改写 searchtools.js 的几个函数。
+// 索引里另有 counts：{词: {页的序号: 出现的次数}}。
+
+// 不取词干：英文多是标识符，照原样找；中文没有词干。
+var Stemmer = function () {
+  this.stemWord = (word) => word;
+};
+
 // 中文没有空格。把查询里的一串汉字切成索引里有的词：从左起，每次取最长的一个。
 // 整串都对不上时原样返回，好让结果为空，而不是变成“什么都算”。
 var splitQuery = (query) => {
@@ -24,9 +32,85 @@ var splitQuery = (query) => {
     return words.length === 0 ? [run] : words;
   };
 
+  // 复数的英文词找不到时，去掉 s 再找
+  const cutLatin = (run) => {
+    const word = run.replace(/^_+|_+$/g, "");
+    const singular = word.replace(/s$/, "");
+    return known(word.toLowerCase()) || !known(singular.toLowerCase()) ? word : singular;
+  };
+
   const runs = query.match(/\p{Script=Han}+|[\p{Letter}\p{Number}_]+/gu) || [];
   return runs.flatMap((run) => {
     const parts = run.match(/\p{Script=Han}+|[^\p{Script=Han}]+/gu);
-    return parts.flatMap((part) => (/\p{Script=Han}/u.test(part) ? cutHan(part) : [part]));
+    return parts.flatMap((part) =>
+      /\p{Script=Han}/u.test(part) ? cutHan(part) : [cutLatin(part)].filter(Boolean)
+    );
   });
 };
+
+// 查询整个是术语表的词条，100 分；标题里有整个查询，8 到 16 分：都由 searchtools.js 给出。
+// 这里给出其余的：查询里有一个词是词条，4 分；全文里每个词都有的页，出现得越多越靠前，1 到 7 分，
+// 都出现在标题里再加 3 分；没有哪一页每个词都有，就退而求其次，有几个算几个，不到 1 分。
+Search.performTermsSearch = (searchTerms, excludedTerms) => {
+  const { titleterms, counts, docnames, titles, filenames, indexentries } = Search._index;
+  const vocabulary = Object.keys(counts);
+  const pagesWith = (word) => {
+    const found = {};
+    const same = Object.hasOwn(counts, word);
+    const words = same ? [word] : word.length > 2 ? vocabulary.filter((w) => w.includes(word)) : [];
+    for (const one of words)
+      for (const [file, count] of Object.entries(counts[one]))
+        found[file] = (found[file] || 0) + count;
+    return found;
+  };
+  const inTitle = (word, file) => [titleterms[word] ?? []].flat().includes(Number(file));
+
+  const wanted = [...searchTerms].map((word) => [word, pagesWith(word)]);
+  const banned = new Set([...excludedTerms].flatMap((word) => Object.keys(pagesWith(word))));
+  const results = [];
+  const add = (file, anchor, score) =>
+    results.push([docnames[file], titles[file], anchor, null, score, filenames[file]]);
+
+  for (const word of searchTerms)
+    for (const [file, id] of (Object.hasOwn(indexentries, word) && indexentries[word]) || [])
+      add(file, `#${id}`, 4);
+
+  const files = new Set(wanted.flatMap(([, found]) => Object.keys(found)));
+  const having = (file) => wanted.filter(([, found]) => file in found);
+  const somewhere = [...files].some((file) => having(file).length === wanted.length);
+  for (const file of files) {
+    const had = having(file);
+    if (banned.has(file) || (somewhere && had.length < wanted.length)) continue;
+    const share = had.map(([, found]) => found[file] / Math.max(...Object.values(found)));
+    const titled = had.every(([word]) => inTitle(word, file)) ? 3 : 0;
+    const score = 1 + 6 * Math.min(...share) + titled;
+    add(file, "", somewhere ? score : (had.length + score / 10) / (wanted.length + 1));
+  }
+  return results;
+};
+
+// 术语表的词条：标题写明是哪一条，摘要连同解释一起显示。
+const findEverything = Search._performSearch;
+Search._performSearch = (...query) => {
+  const names = {};
+  for (const [name, places] of Object.entries(Search._index.indexentries))
+    for (const [, id] of places)
+      if (!names[id] || /\p{Script=Han}/u.test(name)) names[id] = name;
+  const results = findEverything(...query);
+  const nameOf = ([, , anchor]) => names[anchor.slice(1)];
+  const explained = new Set(results.filter(nameOf).map(([page]) => page));
+  for (const result of results) if (nameOf(result)) result[1] += ` > ${nameOf(result)}`;
+  // 指到了词条，就不必再列它所在的整页
+  return results.filter(([page, , anchor]) => anchor || !explained.has(page));
+};
+
+const textOfPage = Search.htmlToText;
+Search.htmlToText = (html, anchor) => {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  const term = anchor && page.querySelector(`dt${anchor}`);
+  const text = term ? term.nextElementSibling.textContent : textOfPage(html, anchor);
+  return text.replace(/\\[()[\]]/g, ""); // 公式的界符
+};
+
+// 直接从磁盘打开时，浏览器不许一页去读另一页，摘要取不到，就不去取。
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

@@ -1,0 +1,158 @@
+"""检查清单和进度在做书时的一半：给每个勾选框一个编号，数出每页有几项，写出路线图的表。
+
+在浏览器里的一半是 book/static/progress.js。编号由文字算出，所以条目换了次序也不会记错；
+改了文字就是新的一条。
+"""
+
+import hashlib
+import html
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = Path(__file__).parents[2]
+
+MEMORY_STORAGE = """<script>
+for (const name of ["localStorage", "sessionStorage"]) {
+  try {
+    window[name].setItem("ppo-try", "1");
+    window[name].removeItem("ppo-try");
+  } catch {
+    const kept = new Map();
+    try { Object.entries(window[name]).forEach(([key, value]) => kept.set(key, value)); } catch {}
+    const value = {
+      getItem: (key) => (kept.has(key) ? kept.get(key) : null),
+      setItem: (key, value) => void kept.set(key, String(value)),
+      removeItem: (key) => void kept.delete(key),
+      clear: () => kept.clear(),
+    };
+    Object.defineProperty(window, name, { value, configurable: true });
+  }
+}
+</script>"""
+"""浏览器存不进东西时（隐私模式、禁了 cookie、满了），主题的脚本会出错；给它一个关页就忘的替身。"""
+
+
+# ---- 勾选框
+
+
+def name_checkboxes(app: Sphinx, doctree: nodes.document) -> None:
+    """给每个勾选框加上编号和标签：点文字也能勾选，读屏软件会念出文字。"""
+    seen = Counter()
+    for item in doctree.findall(nodes.list_item):
+        first = item[0] if len(item) else None
+        if "task-list-item" not in item["classes"] or not isinstance(first, nodes.TextElement):
+            continue
+        box = next(node for node in first if isinstance(node, nodes.raw))
+        text = " ".join("".join(n.astext() for n in first if n is not box).split())
+        seen[text] += 1  # 一页上有两条一样的文字，也各记各的
+        key = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:8]
+        tag = re.sub(
+            r"<input ", f'<input id="check-{key}" data-progress="check:{key}" ', box.astext()
+        )
+        place = first.index(box)
+        first[place] = nodes.raw("", f'{tag}<label for="check-{key}">', format="html")
+        first += nodes.raw("", "</label>", format="html")
+
+
+# ---- 每页有哪些项
+
+
+def widget_items(env: BuildEnvironment, docname: str) -> list[str]:
+    """页面上小测验和练习的编号：小组件的状态里有 quiz_id 或 exercise_id 的那些。"""
+    files = getattr(env, "nb_metadata", {}).get(docname, {}).get("js_files", {})
+    state = files.get("ipywidgets_state")
+    if not state:
+        return []
+    models = json.loads(state[1]["body"])["state"].values()
+    return [
+        f"{kind}:{model['state'][f'{kind}_id']}"
+        for model in models
+        for kind in ("quiz", "exercise")
+        if model["state"].get(f"{kind}_id")
+    ]
+
+
+def page_items(env: BuildEnvironment, docname: str) -> list[str]:
+    """一页上要完成的各项，例如 ``["check:1a2b3c4d", "quiz:clip"]``。"""
+    written = "".join(node.astext() for node in env.get_doctree(docname).findall(nodes.raw))
+    marked = re.findall(r'data-progress="([^"]+)"', written)
+    return list(dict.fromkeys(marked + widget_items(env, docname)))
+
+
+def tell_pages(app: Sphinx, env: BuildEnvironment) -> None:
+    """把每页的各项写进网页，好让侧栏和路线图知道别的页有几项。"""
+    items = {docname: page_items(env, docname) for docname in sorted(env.all_docs)}
+    pages = {docname: found for docname, found in items.items() if found}
+    app.builder.add_js_file(None, priority=500, body=f"const PPO_PAGES = {json.dumps(pages)};")
+
+
+# ---- 路线图
+
+
+class roadmap(nodes.General, nodes.Element):
+    """路线图的表该在的位置。"""
+
+
+class Roadmap(SphinxDirective):
+    """``{roadmap}``：各章的表，每章一条进度。"""
+
+    def run(self) -> list[nodes.Node]:
+        return [roadmap()]
+
+
+def describe_chapter(docname: str) -> tuple[str, str]:
+    """读一章和跑一章要多久；没有量过就写破折号。"""
+    timings = json.loads((ROOT / "ppo_lib/course/timings.json").read_text(encoding="utf-8"))
+    timing = timings.get(Path(docname).name[:2], {})
+    read, cpu = timing.get("read_minutes"), timing.get("cpu")
+    return (f"{read} 分钟" if read else "—", f"{cpu['seconds']} 秒" if cpu else "—")
+
+
+def roadmap_rows(app: Sphinx, docname: str) -> list[str]:
+    """路线图的各行。链接从 docname 这一页算起。"""
+    env, rows = app.env, []
+    for chapter in env.toctree_includes[env.config.root_doc]:
+        if not chapter.startswith("chapters/"):
+            continue
+        number = ".".join(map(str, env.toc_secnumbers.get(chapter, {}).get("", ())))
+        title = html.escape(f"{number}. {env.titles[chapter].astext()}".removeprefix(". "))
+        link = app.builder.get_relative_uri(docname, chapter)
+        read, run = describe_chapter(chapter)
+        rows.append(
+            f'<tr><td><a href="{link}">{title}</a></td><td>{read}</td><td>{run}</td>'
+            f'<td class="ppo-bar"><progress data-page="{chapter}" value="0" max="1"'
+            f' aria-label="{title}的进度"></progress> <span data-count="{chapter}"></span></td></tr>'
+        )
+    return rows
+
+
+def draw_roadmap(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    for place in list(doctree.findall(roadmap)):
+        heads = "".join(f'<th scope="col">{h}</th>' for h in ("章", "阅读", "运行", "进度"))
+        table = (
+            '<table class="table ppo-roadmap">'
+            f"<thead><tr>{heads}</tr></thead><tbody>{''.join(roadmap_rows(app, docname))}</tbody>"
+            "</table>"
+        )
+        place.replace_self(nodes.raw("", table, format="html"))
+
+
+def add_memory_storage(app, pagename, templatename, context, doctree) -> None:
+    context["metatags"] = MEMORY_STORAGE + context.get("metatags", "")
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_node(roadmap)
+    app.add_directive("roadmap", Roadmap)
+    app.connect("doctree-read", name_checkboxes)
+    app.connect("env-updated", tell_pages)
+    app.connect("doctree-resolved", draw_roadmap)
+    app.connect("html-page-context", add_memory_storage)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

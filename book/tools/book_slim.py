@@ -1,0 +1,132 @@
+"""让网页轻一些、快一些：去掉用不着的东西，图标只留用到的，公式的字体早一点去取。
+
+顺便把主题没有译的英文换成中文。
+"""
+
+import logging
+import re
+from pathlib import Path
+
+from fontTools import subset
+from sphinx.application import Sphinx
+
+ICON_NAMES = re.compile(r"fa-[a-z0-9-]+")
+ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:+before,?)+)\{content:"\\([0-9a-f]+)"\}')
+"""主题样式里的一条图标，例如 ``.fa-bars:before,.fa-navicon:before{content:"\\f0c9"}``。"""
+
+TRANSLATIONS = {
+    # 名字要含有看得见的字：去掉盖住它的 aria-label
+    'search-button-field search-button__button pst-js-only" title="搜索" aria-label="搜索"': (
+        'search-button-field search-button__button pst-js-only" title="搜索"'
+    ),
+    '<summary aria-label="Toggle hidden content">': "<summary>",
+    'title="Toggle primary sidebar"': 'title="开关侧栏" aria-label="开关侧栏"',
+    'title="Toggle secondary sidebar"': 'title="开关本页目录" aria-label="开关本页目录"',
+    'aria-label="Color mode" data-bs-title="Color mode"': 'aria-label="明暗" title="明暗"',
+    'title="System Settings"': 'title="跟随系统"',
+    'title="Link to this heading"': 'title="这一节的链接"',
+    'title="Link to this image"': 'title="这张图的链接"',
+    'title="Link to this table"': 'title="这张表的链接"',
+    'title="Link to this term"': 'title="这一条的链接"',
+    'title="Permalink to this term"': 'title="这一条的链接"',
+    'title="列印成 PDF"': 'title="打印，或存成 PDF"',
+    '<nav class="bd-links bd-docs-nav" aria-label="Main">': (
+        '<nav class="bd-links bd-docs-nav" aria-label="全书">'
+    ),
+    '<nav aria-label="Page">': '<nav aria-label="本页">',
+}
+"""主题没有译成中文的提示。两个没有名字的按钮顺便有了名字，读屏软件才念得出来。"""
+
+
+LATE_SCRIPTS = re.compile(
+    r'<link rel="preload" as="script"[^>]*>|<script src="[^"]*/fontawesome\.js[^"]*"></script>'
+)
+"""主题催着先取的脚本：页末才用到，却与样式表争带宽；还有已经清空的 fontawesome.js。"""
+
+
+def mend(pages: list[Path]) -> None:
+    """译出提示，去掉 LATE_SCRIPTS。"""
+    for page in pages:
+        text = LATE_SCRIPTS.sub("", page.read_text(encoding="utf-8"))
+        for english, chinese in TRANSLATIONS.items():
+            text = text.replace(english, chinese)
+        page.write_text(text, encoding="utf-8")
+
+
+def used_icons(out: Path, pages: list[Path]) -> set[str]:
+    """网页和脚本里提到的图标的名字，例如 ``{"fa-bars"}``。"""
+    scripts = (out / "_static").rglob("*.js")
+    sources = [*pages, *(path for path in scripts if "mathjax" not in path.parts)]
+    return {
+        name
+        for source in sources
+        for name in ICON_NAMES.findall(source.read_text(encoding="utf-8"))
+    }
+
+
+def keep_used_icons(out: Path, pages: list[Path]) -> None:
+    """样式表和图标字体里只留用到的图标：字体从三百 KB 变成几 KB。"""
+    names = used_icons(out, pages)
+
+    def keep(rule: re.Match) -> str:
+        used = names & set(ICON_NAMES.findall(rule[1]))
+        return rule[0] if used else ""
+
+    characters = set()
+    for sheet in (out / "_static").rglob("*.css"):
+        text = sheet.read_text(encoding="utf-8")
+        if ICON_RULE.search(text):
+            text = ICON_RULE.sub(keep, text)
+            sheet.write_text(text, encoding="utf-8")
+        # 留下的图标，和样式表直接写出的码位
+        characters |= {int(code, 16) for code in re.findall(r'"\\([ef][0-9a-f]{3})"', text)}
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    fonts = out / "_static/vendor/fontawesome/webfonts"
+    for font in fonts.glob("*.woff2"):
+        options = subset.Options(flavor="woff2", drop_tables=["FFTM"], notdef_outline=True)
+        glyphs = subset.load_font(str(font), options)
+        cutter = subset.Subsetter(options)
+        cutter.populate(unicodes=characters)
+        cutter.subset(glyphs)
+        subset.save_font(glyphs, str(font), options)
+    for spare in fonts.glob("*.ttf"):  # 认不得 woff2 的浏览器也打不开这本书
+        spare.unlink()
+
+
+FETCH_FONTS = """<script>
+if (location.protocol.startsWith("http"))
+  requestAnimationFrame(() => setTimeout(() => {
+    for (const name of "Main-Regular Math-Italic Zero Size1-Regular Size3-Regular".split(" ")) {
+      const href = "%s/MathJax_" + name + ".woff";
+      const link = Object.assign(document.createElement("link"), { rel: "preload", href });
+      document.head.append(Object.assign(link, { as: "font", crossOrigin: "" }));
+    }
+  }));
+</script>"""
+"""等 MathJax 排完公式才去取字体就晚了；首次绘制之后马上去取，又不会拖慢它。磁盘上没有快慢之分。"""
+
+
+def fetch_fonts_early(app, pagename, templatename, context, doctree) -> None:
+    """只在有公式的页上。"""
+    if any("mathjax" in str(script.filename) for script in context["script_files"]):
+        fonts = context["pathto"]("_static/mathjax/output/chtml/fonts/woff-v2", resource=True)
+        context["metatags"] = context.get("metatags", "") + FETCH_FONTS % fonts
+
+
+def slim_down(app: Sphinx, exception: Exception | None) -> None:
+    """fontawesome.js（1.5 MB）是图标字体之外多余的一份；调试用的 .map 也不必发布。"""
+    if exception is not None or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    (out / "_static/scripts/fontawesome.js").write_text("", encoding="utf-8")
+    for source_map in (out / "_static").rglob("*.map"):
+        source_map.unlink()
+    pages = sorted(out.rglob("*.html"))
+    mend(pages)
+    keep_used_icons(out, pages)
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("html-page-context", fetch_fonts_early, priority=900)  # 在 mathjax 之后
+    app.connect("build-finished", slim_down, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,50 @@
+"""由 npm 包 mathjax 做出 book/static/mathjax/tex-chtml-nomenu.js：照 tex-chtml.js 的样子，但不带右键菜单。
+
+    python book/tools/make_mathjax.py
+
+菜单占了一百多 KB，用处却不大：里面有几项要的文件没有随书发布。各个部件原样接在一起，没有改动。
+只在换 MathJax 的版本时才要运行；要用 npm。
+"""
+
+import base64
+import hashlib
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+TARGET = Path(__file__).parents[1] / "static/mathjax/tex-chtml-nomenu.js"
+PACKAGE = "mathjax@3.2.2"
+INTEGRITY = (
+    "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="
+)
+PARTS = ["core", "input/tex", "output/chtml", "output/chtml/fonts/tex", "a11y/assistive-mml"]
+
+
+def combine(folder: Path) -> str:
+    """startup 在前；告诉它其余的部件已经在了，不必去取。"""
+
+    def read(part: str) -> str:
+        return (folder / f"{part}.js").read_text(encoding="utf-8")
+
+    names = ", ".join(f'"{part}"' for part in PARTS)
+    told = f"MathJax.loader.preLoad({names});"
+    return "\n;".join([read("startup"), told, *map(read, PARTS)]) + "\n"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        pack = ["npm", "pack", PACKAGE, "--silent"]
+        name = subprocess.run(pack, cwd=folder, check=True, capture_output=True, text=True)
+        archive = Path(folder) / name.stdout.split()[-1]
+        digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        if digest != INTEGRITY:
+            raise SystemExit(f"{PACKAGE} 的散列不对：{digest}")
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+        TARGET.write_text(combine(Path(folder) / "package/es5"), encoding="utf-8")
+    print(f"写出 {TARGET.name}，{TARGET.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
