@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-DATA_DIR = Path(__file__).parents[1] / "book/data"
+IN_PACKAGE = Path(__file__).with_name("data")  # 装成包时，book/data 在这里（见 pyproject.toml）
+DATA_DIR = IN_PACKAGE if IN_PACKAGE.exists() else Path(__file__).parents[1] / "book/data"
 MISSING = np.iinfo(np.int16).min
 """16 位整数里代表 NaN 的那个数。"""
 

@@ -312,9 +312,9 @@ def test_figures_formulas_and_boxes_work_from_disk(open_file):
     assert any("Font Awesome" in font for font in fonts)
     figure = page.locator(".ppo-figure svg").first.bounding_box()
     assert figure["width"] > 200 and figure["height"] > 100
-    page.get_by_role("checkbox").first.check()
+    page.locator(".task-list-item-checkbox").first.check()
     page.reload()
-    assert page.get_by_role("checkbox").first.is_checked()
+    assert page.locator(".task-list-item-checkbox").first.is_checked()
     assert errors == []
 
 
@@ -525,7 +525,7 @@ def test_roadmap_lists_the_chapters_and_keeps_up(open_page):
 @pytest.mark.slow
 def test_progress_is_exported_cleared_and_imported(open_page, tmp_path):
     page, errors, _ = open_page(f"{CHAPTER}.html")
-    page.get_by_role("checkbox").first.check()
+    page.locator(".task-list-item-checkbox").first.check()
     page.goto(page.url.replace(CHAPTER, "book/roadmap"))
     total = chapter_total(page)
     with page.expect_download() as download:
@@ -575,8 +575,8 @@ FULL_STORAGE = """Storage.prototype.setItem = () => {
 @pytest.mark.parametrize("before", [DENY_STORAGE, FULL_STORAGE], ids=["denied", "full"])
 def test_boxes_work_where_nothing_can_be_stored(open_page, before):
     page, errors, _ = open_page(f"{CHAPTER}.html", before=before)
-    page.get_by_role("checkbox").nth(0).check()
-    page.get_by_role("checkbox").nth(1).check()
+    page.locator(".task-list-item-checkbox").nth(0).check()
+    page.locator(".task-list-item-checkbox").nth(1).check()
     assert sidebar_count(page).startswith("2/")
     page.reload()
     assert sidebar_count(page).startswith("0/")

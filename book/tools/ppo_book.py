@@ -17,6 +17,7 @@ import book_progress
 import book_search
 import book_slim
 import myst_nb.core.read
+from colab_setup import repository
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -55,10 +56,14 @@ def github_url(remote: str) -> str | None:
 
 
 def set_repository(app: Sphinx, config: Config) -> None:
-    """有 GitHub 远端（或环境变量 BOOK_REPOSITORY）才给 Colab 按钮，否则它会指向别处。"""
+    """知道仓库在 GitHub 的哪里，才给 Colab 按钮，否则它会指向别处。
+
+    依次看环境变量 BOOK_REPOSITORY、pyproject.toml 的 [project.urls] Repository、git 的远端。
+    """
     git = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
     remote = (
         os.environ.get("BOOK_REPOSITORY")
+        or repository()
         or subprocess.run(git, capture_output=True, text=True).stdout.strip()
     )
     url = github_url(remote)

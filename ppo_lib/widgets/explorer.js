@@ -1,4 +1,4 @@
-// 返回曲线探索器：记录好的网格，滑块只停在记录过的值上；有内核时可以真的再训练一次。
+// 回报曲线探索器：记录好的网格，滑块只停在记录过的值上；有内核时可以真的再训练一次。
 
 const MISSING = -32768; // 代表 NaN 的整数，与 explorer.py 相同
 
@@ -142,7 +142,7 @@ function render({ model, el }) {
   const steps = model.get("timesteps");
   const values = unpack(model.get("data"), model.get("scale"), model.get("offset"));
   const sizes = axes.map((axis) => axis.values.length);
-  const root = makeRoot(el, "返回曲线探索器", "滑块只停在记录过的值上，曲线都是真的训练留下的，没有插值。");
+  const root = makeRoot(el, "回报曲线探索器", "滑块只停在记录过的值上，曲线都是真的训练留下的，没有插值。");
   const controls = add(root, "div", { className: "controls" });
   const set = axes.map(({ name, label, values: recorded }) => addSlider(controls, {
     label, values: recorded, format: short,

@@ -1,4 +1,4 @@
-"""返回曲线的探索器：一个记录好的网格，拨滑块看每一点的学习曲线；有内核时可以真的再训练一次。"""
+"""回报曲线的探索器：一个记录好的网格，拨滑块看每一点的学习曲线；有内核时可以真的再训练一次。"""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class ReturnExplorer(CourseWidget):
         start: 一开始选在哪里，例如 ``{"beta_1": 0.9}``；不是记录过的值时取最近的。
     """
 
-    title = "返回曲线探索器"
+    title = "回报曲线探索器"
     _esm = page_script("explorer")
     _css = page_style("explorer")
 
