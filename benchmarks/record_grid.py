@@ -1,7 +1,9 @@
-"""录制超参数网格：beta_1 × clip_eps × ent_coef，每一点几个种子，存进 book/data/grid_*.npz。
+"""录制超参数网格，每一点几个种子，存进 book/data/grid_*.npz。
 
-    python benchmarks/record_grid.py cartpole
+    python benchmarks/record_grid.py cartpole           # beta_1 × clip_eps × ent_coef
     python benchmarks/record_grid.py mountain_car
+    python benchmarks/record_grid.py cartpole_lr        # beta_1 × lr
+    python benchmarks/record_grid.py mountain_car_lr
 
 一个 beta_1 录完就存下（_build/grid/），断了再运行一次，从没有录的那个接着录。有 GPU 就用 GPU。
 """
@@ -9,37 +11,44 @@
 from __future__ import annotations
 
 import argparse
-import datetime
+import dataclasses
 import json
 import os
-import subprocess
 import time
 from pathlib import Path
 
-import jax
 import xarray as xr
 
-from ppo_lib import PPOConfig, __version__, sweep
+from ppo_lib import PPOConfig, sweep
 from ppo_lib.config import to_yaml
-from ppo_lib.recorded import DATA_DIR, save_grid, thin
+from ppo_lib.recorded import DATA_DIR, provenance, save_grid, thin
 
 ROOT = Path(__file__).resolve().parents[1]
 POINTS = 25
 BETA_1 = [0.0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999]
 CLIP_EPS = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5]
+LR = [2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2]
+CARTPOLE = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=5)
+MOUNTAIN_CAR = PPOConfig(activation="tanh", total_timesteps=1_000_000, num_seeds=5)
 GRIDS = {
     "cartpole": dict(
-        config=PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=5),
+        config=CARTPOLE,
         axes=dict(
             beta_1=BETA_1, clip_eps=CLIP_EPS, ent_coef=[0.0, 0.003, 0.01, 0.03, 0.1, 0.3]
         ),
         scale=60,
     ),
     "mountain_car": dict(
-        config=PPOConfig(activation="tanh", total_timesteps=1_000_000, num_seeds=5),
+        config=MOUNTAIN_CAR,
         axes=dict(
             beta_1=BETA_1, clip_eps=CLIP_EPS, ent_coef=[0.003, 0.01, 0.03, 0.05, 0.08, 0.15]
         ),
+        scale=100,
+    ),
+    "cartpole_lr": dict(config=CARTPOLE, axes=dict(beta_1=BETA_1, lr=LR), scale=60),
+    "mountain_car_lr": dict(
+        config=dataclasses.replace(MOUNTAIN_CAR, ent_coef=0.05),
+        axes=dict(beta_1=BETA_1, lr=LR),
         scale=100,
     ),
 }
@@ -68,24 +77,12 @@ def record(name: str) -> None:
         xr.concat(parts, "beta_1"),
         DATA_DIR / f"grid_{name}.npz",
         grid["scale"],
-        dict(
-            command=f"python benchmarks/record_grid.py {name}",
+        provenance(
+            f"python benchmarks/record_grid.py {name}",
             config=to_yaml(cfg),
-            device=jax.devices()[0].device_kind,
-            cores=os.cpu_count(),
             seconds=round(seconds),
-            date=datetime.date.today().isoformat(),
-            commit=commit(),
-            ppo_lib=__version__,
-            jax=jax.__version__,
         ),
     )
-
-
-def commit() -> str:
-    """现在是哪一次提交。"""
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(git, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:

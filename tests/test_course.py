@@ -140,3 +140,34 @@ def test_card_admits_what_was_not_measured(monkeypatch, tmp_path):
     monkeypatch.setattr("ppo_lib.course.card.TIMINGS_FILE", timings)
     shown = chapter_card("01").data
     assert "20 分钟" in shown and "31 秒" in shown and "GPU 上尚未测量" in shown
+
+
+# ---- 贯穿第 5 到第 8 章的例子 ----
+
+
+def test_the_example_shows_every_case_of_the_clip():
+    """五步里，四种情形各一次，还有一步在界内；小组件里的数与它相同。"""
+    from ppo_lib.course import example as ex
+    from ppo_lib.loss import normalize, policy_ratio
+    from ppo_lib.widgets import GaeWidget
+
+    advantage, _ = ppo_lib.advantage.calculate_gae(
+        *(x[:, None] for x in (ex.REWARD, ex.VALUE, ex.NEXT_VALUE, ex.TERMINATED, ex.TRUNCATED)),
+        ex.GAMMA, ex.GAE_LAMBDA,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        advantage[:, 0], [1.65701, 0.80916, 0.65407, 2.18615, 1.695], atol=1e-5
+    )
+    good = np.asarray(normalize(advantage[:, 0])) > 0
+    ratio = np.asarray(policy_ratio(ex.log_prob(ex.NEW_W), ex.log_prob(ex.OLD_W)))
+    above, below = ratio > 1 + ex.CLIP_EPS, ratio < 1 - ex.CLIP_EPS
+    assert good.tolist() == [True, False, False, True, True]
+    assert above.tolist() == [True, False, True, False, False]
+    assert below.tolist() == [False, True, False, True, False]
+    np.testing.assert_allclose(ex.log_prob(ex.OLD_W), np.log(0.5), rtol=1e-6)
+
+    widget = GaeWidget()
+    assert widget.reward == ex.REWARD.tolist() and widget.value == ex.VALUE.tolist()
+    assert (widget.last_value, widget.gamma, widget.gae_lambda, widget.ending_last) == (
+        ex.LAST_VALUE, ex.GAMMA, ex.GAE_LAMBDA, "truncated",
+    )  # fmt: skip

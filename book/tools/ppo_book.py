@@ -40,6 +40,8 @@ def execution_hash(root: Path = ROOT) -> str:
 
 
 def set_execution_cache(app: Sphinx, config: Config) -> None:
+    if config.nb_execution_mode == "force":  # 预览一章（preview.py）：不用缓存，也不碰它
+        return
     current = ROOT / "_build/.jupyter_cache" / execution_hash()
     for cache in current.parent.glob("*"):
         if cache != current:
