@@ -11,6 +11,7 @@ from ppo_lib import PPOConfig
 from ppo_lib.plotting import LiveCurve, new_figure, plot_metric, plot_run_flow, show
 from ppo_lib.plotting.curves import LABELS, forward_fill
 from ppo_lib.plotting.style import INK
+from ppo_lib.plotting.svg import relative, shorten
 
 NAN = np.nan
 
@@ -76,6 +77,44 @@ def test_svg_references_resolve_and_do_not_collide():
 
 def test_same_figure_gives_the_same_svg():
     assert show(plot_run_flow(), "甲").svg == show(plot_run_flow(), "甲").svg
+
+
+def test_relative_path_by_hand():
+    data = "M 10 20 \nL 12.5 20 \nQ 13 21 14.004 22 \nz\nM 1 1 \nL 0.999 1 \n"
+    assert relative(data, 0.01, 0.01) == "M10 20l2.5 0q0.5 1 1.5 2zM1 1l0 0"
+    assert relative("M 44 -83 \nC 52 -83 69 723 6400 0 \nz\n", 10, 1) == (
+        "M4-8c1 0 3 80 636 8z"
+    )
+    with pytest.raises(ValueError, match="不认得的命令"):
+        relative("M 0 0 A 1 1 0 0 0 1 1", 0.01, 0.01)
+
+
+def ends(data: str) -> np.ndarray:
+    """相对坐标的路径（只有 M 和 l）经过的各点。"""
+    numbers = [float(x) for x in re.findall(r"-?[\d.]+", data)]
+    return np.cumsum(np.reshape(numbers, (-1, 2)), axis=0)
+
+
+def test_rounding_does_not_add_up_along_a_line():
+    points = np.cumsum(np.full((1000, 2), 1 / 3), axis=0)
+    data = "M " + " \nL ".join(f"{x:.6f} {y:.6f}" for x, y in points)
+    np.testing.assert_allclose(ends(relative(data, 0.01, 0.01)), points, atol=0.0051)
+
+
+def test_shortening_keeps_what_is_used():
+    svg = (
+        '<svg>\n <g id="unused">\n  <!-- 注释 -->\n  <path id="a" d="M 640 0 \nL 0 0 \n" '
+        'transform="scale(0.015625)"/>\n <use xlink:href="#a" x="1.23456" y="-0.0001"/>\n'
+        " <text>两  空</text></g>\n</svg>"
+    )
+    assert shorten(svg) == (
+        '<svg><g><path id="a" d="M64 0l-64 0" transform="scale(0.15625)"/>'
+        '<use xlink:href="#a" x="1.23" y="0"/><text>两  空</text></g></svg>'
+    )
+
+
+def test_a_figure_with_much_text_stays_light():
+    assert len(show(plot_run_flow(), "流程").svg) < 70_000
 
 
 def test_forward_fill_by_hand():

@@ -17,6 +17,8 @@ import matplotlib.pyplot as plt
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from ppo_lib.plotting.svg import shorten
+
 FONT_FILE = Path(__file__).with_name("fonts") / "NotoSansSC-subset.otf"
 
 INK = "#1a1b1c"
@@ -85,7 +87,7 @@ def to_svg(fig: Figure, alt: str) -> str:
         f'style="width:100%;min-width:{0.6 * pixels:.0f}px;max-width:{pixels:.0f}px;height:auto" '
         'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
-    return re.sub(r"<svg[^>]*>", opening, svg, count=1)
+    return shorten(re.sub(r"<svg[^>]*>", opening, svg, count=1))
 
 
 class Picture:
