@@ -1,12 +1,12 @@
 // 回报曲线探索器：记录好的网格，滑块只停在记录过的值上；有内核时可以真的再训练一次。
 
-const MISSING = -32768; // 代表 NaN 的整数，与 explorer.py 相同
+const MISSING = 2047; // 代表 NaN 的整数，与 explorer.py 相同
 
-// 打包的字节变成数。bytes 是 DataView，里面是小端 int16。
+// 打包的字节变成数。bytes 是 DataView，先是所有整数的低八位，再是所有的高位。
 export function unpack(bytes, scale, offset) {
   const values = new Float64Array(bytes.byteLength / 2);
   for (let i = 0; i < values.length; i++) {
-    const step = bytes.getInt16(2 * i, true);
+    const step = bytes.getUint8(i) + 256 * bytes.getUint8(values.length + i);
     values[i] = step === MISSING ? NaN : offset + scale * step;
   }
   return values;
@@ -53,6 +53,19 @@ export function finalScores(rows) {
     .filter(Number.isFinite);
 }
 
+// 科学记数，例如 2.5×10⁻⁴。
+export function scientific(x) {
+  if (x === 0) return "0";
+  const [digits, power] = Number(x.toPrecision(6)).toExponential().replace("+", "").split("e");
+  const raised = [...power].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("");
+  return `${digits.replace("-", "−")}×10${raised}`;
+}
+
+// 一条轴上的值怎么写：有小于千分之一的，整条轴都用科学记数，读者不必数零。
+export function axisFormat(values) {
+  return values.some((x) => x !== 0 && Math.abs(x) < 1e-3) ? scientific : short;
+}
+
 function readout(rows) {
   const scores = finalScores(rows);
   const missing = rows.length - scores.length;
@@ -64,10 +77,11 @@ function readout(rows) {
 // 说出选在哪里。要的值没有记录过时，说出用的是哪个。
 function describe(axes, places, chosen, rows) {
   const where = axes.map(({ name, label, values }, i) => {
+    const write = axisFormat(values);
     const recorded = values[places[i]];
     const asked = chosen[name];
-    if (Math.abs(asked - recorded) <= 1e-9 * Math.abs(recorded)) return `${label} = ${short(recorded)}`;
-    return `${label} 要的是 ${short(asked)}，最近的记录值是 ${short(recorded)}`;
+    if (Math.abs(asked - recorded) <= 1e-9 * Math.abs(recorded)) return `${label} = ${write(recorded)}`;
+    return `${label} 要的是 ${write(asked)}，最近的记录值是 ${write(recorded)}`;
   });
   return `${where.join("，")}。${readout(rows)}。`;
 }
@@ -94,7 +108,8 @@ function paintSeeds(svg, scale, steps, rows, styles) {
 // 训练到了哪里；还没有训练过就是空的。
 function liveWords(axes, curve) {
   if (!curve.values) return "";
-  const where = axes.map(({ name, label }) => `${label} = ${short(curve.values[name])}`).join("，");
+  const where = axes.map(({ name, label, values }) =>
+    `${label} = ${axisFormat(values)(curve.values[name])}`).join("，");
   if (curve.error) return `在 ${where} 没有训练完：${curve.error}`;
   if (!curve.done) return `正在 ${where} 训练，虚线会越画越长`;
   return `在 ${where} 训练了 ${curve.seconds} 秒：${readout(curve.returns.map(fromJson))}`;
@@ -145,7 +160,7 @@ function render({ model, el }) {
   const root = makeRoot(el, "回报曲线探索器", "滑块只停在记录过的值上，曲线都是真的训练留下的，没有插值。");
   const controls = add(root, "div", { className: "controls" });
   const set = axes.map(({ name, label, values: recorded }) => addSlider(controls, {
-    label, values: recorded, format: short,
+    label, values: recorded, format: axisFormat(recorded),
     onInput: (value) => setter(model, "chosen")({ ...model.get("chosen"), [name]: value }),
   }));
   const draw = addChart(root, { label: "回报随环境步数的变化", height: 300, paint });

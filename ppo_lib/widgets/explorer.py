@@ -15,10 +15,10 @@ from ppo_lib.config import TRACED, ConfigError, PPOConfig
 from ppo_lib.experiment import train
 from ppo_lib.widgets.base import CourseWidget, page_script, page_style
 
-MISSING = -32768
-"""打包之后代表 NaN 的整数。"""
+MISSING = 2047
+"""打包之后代表 NaN 的整数，也就是 11 位全是 1。"""
 
-LARGEST = 32767
+LARGEST = MISSING - 1
 
 AXIS_LABELS = {
     "beta_1": "β₁",
@@ -32,7 +32,10 @@ AXIS_LABELS = {
 
 
 class Packed(NamedTuple):
-    """一个数组打成的包：值 = offset + scale × 整数，小端 int16，按行排；MISSING 是 NaN。"""
+    """一个数组打成的包：值 = offset + scale × 整数，整数 0 到 LARGEST，按行排；MISSING 是 NaN。
+
+    data 先放所有整数的低八位，再放所有的高位：分开放，gzip 压得更小。
+    """
 
     data: bytes
     scale: float
@@ -40,7 +43,7 @@ class Packed(NamedTuple):
 
 
 def pack(values: np.ndarray) -> Packed:
-    """打包；误差不超过 scale / 2，即数值范围的十三万分之一。
+    """打包；误差不超过 scale / 2，即数值范围的四千分之一，画出来不到十分之一个像素。
 
     Raises:
         ValueError: 有无穷大。
@@ -50,14 +53,17 @@ def pack(values: np.ndarray) -> Packed:
         raise ValueError("数组里有无穷大，不能打包；NaN 可以。")
     known = values[~np.isnan(values)]
     low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
-    scale, offset = (high - low) / (2 * LARGEST) or 1.0, (high + low) / 2
-    steps = np.where(np.isnan(values), MISSING, np.round((values - offset) / scale))
-    return Packed(steps.astype("<i2").tobytes(), float(scale), float(offset))
+    scale = (high - low) / LARGEST or 1.0
+    steps = np.where(np.isnan(values), MISSING, np.round((values - low) / scale))
+    high_bytes, low_bytes = np.divmod(steps.astype(np.uint16).ravel(), 256)
+    data = low_bytes.astype(np.uint8).tobytes() + high_bytes.astype(np.uint8).tobytes()
+    return Packed(data, float(scale), float(low))
 
 
 def unpack(packed: Packed, shape: Sequence[int]) -> np.ndarray:
     """``pack`` 的反面。"""
-    steps = np.frombuffer(packed.data, "<i2").reshape(shape).astype(np.float64)
+    low_bytes, high_bytes = np.frombuffer(packed.data, np.uint8).astype(int).reshape(2, -1)
+    steps = (low_bytes + 256 * high_bytes).reshape(shape)
     return np.where(steps == MISSING, np.nan, packed.offset + packed.scale * steps)
 
 
