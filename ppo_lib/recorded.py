@@ -46,6 +46,7 @@ def provenance(command: str, **more) -> dict:
 
 def thin(returns: xr.DataArray, points: int) -> xr.DataArray:
     """把 (…, update) 的指标缩成 (…, point)：更新分成 points 段，各段里不是 NaN 的求平均。"""
+    assert points <= returns.sizes["update"], "点比更新还多"
     edges = np.linspace(0, returns.sizes["update"], points + 1).astype(int)
     parts = [
         returns.isel(update=slice(low, high)).mean("update", skipna=True)
@@ -122,7 +123,7 @@ def save_runs(runs: xr.Dataset, path: Path, provenance: dict) -> None:
 def four_digits(values: np.ndarray) -> np.ndarray:
     """舍入到四位有效数字的 float32：尾数只留 13 位，其余是 0，压缩得下去。"""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = ((bits + np.uint32(1 << 9)) & np.uint32(0xFFFFFFFF << 10)).view(np.float32)
+    rounded = ((bits + np.uint32(1 << 9)) & np.uint32(0xFFFFFC00)).view(np.float32)
     return np.where(np.isfinite(values), rounded, np.float32(np.nan))
 
 

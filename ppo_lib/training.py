@@ -142,19 +142,9 @@ def learn(
     返回 ((params, opt_state, running_grad), 各步平均的指标)。
     """
     lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
-    optimizer = make_optimizer(cfg.optimizer, lr, hyper)
-    loss = functools.partial(
-        ppo_loss, network=network, advantage_norm=cfg.advantage_norm, clip_value=cfg.clip_value
+    one_minibatch = functools.partial(
+        gradient_step, hyper=hyper, lr=lr, cfg=cfg, network=network
     )
-
-    def one_minibatch(learner, minibatch: Minibatch):
-        params, opt_state, running_grad = learner
-        grad, aux = jax.grad(loss, has_aux=True)(params, minibatch, hyper)
-        updates, opt_state = optimizer.update(grad, opt_state, params)
-        params = jax.tree.map(jnp.add, params, updates)
-        aux |= gradient_metrics(grad, running_grad, opt_state)
-        running_grad = update_running_grad(running_grad, grad, hyper.running_grad_decay)
-        return (params, opt_state, running_grad), aux
 
     def one_epoch(learner, order):
         return jax.lax.scan(one_minibatch, learner, take_minibatches(batch, order, cfg))
@@ -163,6 +153,26 @@ def learn(
     learner, aux = jax.lax.scan(one_epoch, learner, minibatch_orders(key, cfg))
     metrics = {name: x.mean() for name, x in aux.items()}  # x: (epochs, minibatches)
     return learner, metrics | {"learning_rate": jnp.asarray(lr)}
+
+
+def gradient_step(
+    learner, minibatch: Minibatch, *, hyper: Hyperparams, lr, cfg: PPOConfig, network
+):
+    """一个小批次，一步梯度下降。learner 是 (params, opt_state, running_grad)。
+
+    返回 (新的 learner, 这一步的指标)，指标都是标量。
+    """
+    params, opt_state, running_grad = learner
+    grad, metrics = jax.grad(ppo_loss, has_aux=True)(
+        params, minibatch, hyper,
+        network=network, advantage_norm=cfg.advantage_norm, clip_value=cfg.clip_value,
+    )  # fmt: skip
+    optimizer = make_optimizer(cfg.optimizer, lr, hyper)
+    updates, opt_state = optimizer.update(grad, opt_state, params)
+    params = jax.tree.map(jnp.add, params, updates)
+    metrics |= gradient_metrics(grad, running_grad, opt_state)
+    running_grad = update_running_grad(running_grad, grad, hyper.running_grad_decay)
+    return (params, opt_state, running_grad), metrics
 
 
 # ---------------------------------------------------------------- 小批次

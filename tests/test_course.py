@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ppo_lib
-from ppo_lib.course import Verdict, chapter_card, checker, show_source
+from ppo_lib.course import Verdict, chapter_card, checker, show_source, show_table
 from ppo_lib.course.card import TIMINGS_FILE
 from ppo_lib.course.ch01 import check_final_score, check_num_updates, check_recompiling_keys
 from ppo_lib.course.verdict import Mistake
@@ -22,6 +22,17 @@ def test_show_source_is_the_library_source():
 def test_show_source_of_a_module_and_of_several_objects():
     shown = show_source(ppo_lib.advantage, ppo_lib.loss.normalize).data
     assert shown.count("```python") == 2 and "def calculate_gae" in shown
+
+
+def test_show_table_writes_numbers_and_words():
+    table = show_table(
+        {"步": [1, 2], "r": np.float32([-0.00001, 1.25]), "结论": ["好", "差"]}, 2
+    )
+    assert table.data.splitlines() == [
+        "| 步 | r | 结论 |", "| ---: | ---: | --- |", "| 1 | 0.00 | 好 |", "| 2 | 1.25 | 差 |",
+    ]  # fmt: skip
+    with pytest.raises(ValueError):
+        show_table({"a": [1], "b": [1, 2]})
 
 
 def test_checker_turns_everything_into_a_verdict():

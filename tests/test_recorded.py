@@ -8,7 +8,16 @@ import xarray as xr
 import yaml
 
 from ppo_lib import PPOConfig, sweep
-from ppo_lib.recorded import DATA_DIR, load_grid, save_grid, thin
+from ppo_lib.config import to_yaml
+from ppo_lib.course.experiment import (
+    Experiment,
+    all_experiments,
+    final_scores,
+    patched,
+    run_experiment,
+    run_variant,
+)
+from ppo_lib.recorded import DATA_DIR, load_grid, load_runs, save_grid, save_runs, thin
 
 GRIDS = sorted(path.stem.removeprefix("grid_") for path in DATA_DIR.glob("grid_*.npz"))
 
@@ -90,3 +99,93 @@ def test_cells_trained_again_fall_inside_the_recorded_band(name):
         per_seed = recorded.isel(point=slice(-3, None)).mean("point")
         spread = max(float(per_seed.max() - per_seed.min()), 0.02 * float(abs(per_seed).max()))
         assert float(per_seed.min()) - spread <= final <= float(per_seed.max()) + spread, cell
+
+
+# ---------------------------------------------------------------- 几种做法的对比
+
+EXPERIMENTS = all_experiments()
+
+
+def zero_advantage(reward, *args):
+    return 0 * reward, 0 * reward
+
+
+TINY = Experiment(
+    PPOConfig(env_name="CartPole-v1", total_timesteps=1280, num_steps=8, num_seeds=2),
+    {"基准": {}, "两倍的步数": dict(num_steps=16), "没有优势": {}},
+    metrics=("return", "value_loss", "grad_norm"),
+    points=5,
+    patches={"没有优势": {"ppo_lib.training.calculate_gae": zero_advantage}},
+)
+
+
+def test_an_experiment_is_saved_and_read_back(tmp_path, capsys):
+    runs = run_experiment(TINY)
+    assert capsys.readouterr().out.count("秒") == 3
+    assert runs.sizes == {"variant": 3, "seed": 2, "point": 5}
+    assert runs["timesteps"].values.tolist() == [[256, 512, 768, 1024, 1280]] * 3
+    save_runs(runs, tmp_path / "runs_x.npz", {"device": "cpu"})
+    back = load_runs(tmp_path / "runs_x.npz")
+    for name in TINY.metrics:
+        np.testing.assert_allclose(
+            back[name], runs[name].transpose(*back[name].dims), rtol=2e-4
+        )
+    np.testing.assert_array_equal(back["timesteps"], runs["timesteps"])
+    assert back.attrs == {"device": "cpu"} and back["variant"].values.tolist() == [
+        *TINY.variants
+    ]
+
+
+def test_patches_change_one_variant_only():
+    normal, broken = run_variant(TINY, "基准"), run_variant(TINY, "没有优势")
+    again = run_variant(TINY, "基准")
+    assert not normal["value_loss"].equals(broken["value_loss"])
+    assert normal.equals(again)
+    with pytest.raises(AttributeError), patched({"ppo_lib.training.no_such": zero_advantage}):
+        pass
+
+
+def test_final_scores_take_the_last_tenth():
+    runs = xr.Dataset({"return": (("seed", "point"), [[*range(20)], [*range(20, 40)]])})
+    assert final_scores(runs).values.tolist() == [18.5, 38.5]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_heavy_experiment_is_recorded_as_it_is_written(name):
+    """改了实验就要重录：做法、指标、种子个数和配置与录下的一致。"""
+    experiment, runs = EXPERIMENTS[name], load_runs(name)
+    assert runs["variant"].values.tolist() == list(experiment.variants)
+    assert set(runs.data_vars) == set(experiment.metrics)
+    assert runs.sizes["seed"] == experiment.base.num_seeds
+    assert runs.attrs["config"] == to_yaml(experiment.base)
+    changes = {key: repr(dict(x)) for key, x in experiment.variants.items()}
+    assert runs.attrs["variants"] == changes
+    for key in ("command", "device", "seconds", "date", "commit", "jax"):
+        assert runs.attrs[key], key
+
+
+def test_no_record_is_left_without_its_experiment():
+    recorded = {path.stem.removeprefix("runs_") for path in DATA_DIR.glob("runs_*.npz")}
+    assert recorded == set(EXPERIMENTS)
+    assert sum(path.stat().st_size for path in DATA_DIR.iterdir()) < 4_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_variant_trained_again_fits_the_record(name):
+    """每个实验抽一种做法、一个种子重新训练。同样的机器上一样；舍入不同的 CPU 上，看它在不在种子的范围里。"""
+    experiment, runs = EXPERIMENTS[name], load_runs(name)
+    rng = np.random.default_rng(len(name))
+    variant = str(rng.choice(list(experiment.variants)))
+    seed = int(rng.choice(runs["seed"]))
+    again = run_variant(experiment, variant, seed=seed, num_seeds=1)
+    metric = experiment.metrics[0]
+    recorded = runs[[metric]].sel(variant=variant)
+    if np.allclose(
+        again[metric].values[0], recorded[metric].sel(seed=seed), rtol=1e-3, equal_nan=True
+    ):
+        return
+    per_seed = final_scores(recorded, metric)
+    spread = max(float(per_seed.max() - per_seed.min()), 0.05 * float(abs(per_seed).max()))
+    final = float(final_scores(again, metric))
+    assert float(per_seed.min()) - spread <= final <= float(per_seed.max()) + spread

@@ -62,6 +62,14 @@
 
   // ---- 代码和样式
 
+  // 做书时把各模型的代码和样式收在 shared 里，模型里只写序号（book_slim.py）。
+  function unshare(states, shared) {
+    for (const { state } of Object.values(states))
+      for (const name of ["_esm", "_css"])
+        if (typeof state[name] === "number") state[name] = shared[state[name]];
+    return states;
+  }
+
   function importCode(code) {
     if (!modules.has(code)) {
       const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
@@ -117,7 +125,8 @@
   async function start() {
     const states = {};
     for (const script of document.querySelectorAll(`script[type="${STATE}"]`)) {
-      Object.assign(states, JSON.parse(script.textContent).state);
+      const { state, shared } = JSON.parse(script.textContent);
+      Object.assign(states, shared ? unshare(state, shared) : state);
     }
     for (const script of document.querySelectorAll(`script[type="${VIEW}"]`)) {
       const place = document.createElement("div");

@@ -1,12 +1,14 @@
-"""让网页轻一些、快一些：去掉用不着的东西，图标只留用到的，公式的字体早一点去取。
+"""让网页轻一些、快一些：去掉用不着的东西，图标和样式只留用到的，脚本不挡住第一眼，公式的字体早一点去取。
 
 顺便把主题没有译的英文换成中文。
 """
 
+import json
 import logging
 import re
 from pathlib import Path
 
+import book_css
 from fontTools import subset
 from sphinx.application import Sphinx
 
@@ -38,19 +40,60 @@ TRANSLATIONS = {
 """主题没有译成中文的提示。两个没有名字的按钮顺便有了名字，读屏软件才念得出来。"""
 
 
-LATE_SCRIPTS = re.compile(
-    r'<link rel="preload" as="script"[^>]*>|<script src="[^"]*/fontawesome\.js[^"]*"></script>'
+SPARE_SCRIPTS = re.compile(
+    r'<link rel="preload" as="script"[^>]*>'
+    r'|<script [^>]*src="[^"]*/(?:fontawesome|bootstrap)\.js[^"]*"></script>'
 )
-"""主题催着先取的脚本：页末才用到，却与样式表争带宽；还有已经清空的 fontawesome.js。"""
+"""主题催着先取的脚本，页末才用到，却与样式表争带宽；清空了的 fontawesome.js；frame.js 代替了的 bootstrap.js。"""
+
+OPTIONS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
+PLAIN_SCRIPT = re.compile(r'<script (?=[^>]*src=)(?![^>]*(?:defer|async))')
+MATHJAX = re.compile(r'<script defer="defer" (?=src="[^"]*/mathjax/)')
+WIDGET_STATE = re.compile(
+    r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>\s*', flags=re.DOTALL
+)
 
 
-def mend(pages: list[Path]) -> None:
-    """译出提示，去掉 LATE_SCRIPTS。"""
+def let_page_come_first(text: str, options: str) -> str:
+    """头部的脚本都等页面读完再运行，小组件的状态挪到页末：首次绘制不必等它们。
+
+    Args:
+        text: 一页网页。
+        options: documentation_options.js 的内容。别的脚本一开头就要它，所以直接写进网页。
+    """
+    head, body = text.split("</head>", 1)
+    head = OPTIONS.sub(lambda _: f"<script>{options.strip()}</script>", head, count=1)
+    head = MATHJAX.sub("<script async ", PLAIN_SCRIPT.sub("<script defer ", head))
+    states = [pack_state(state) for state in WIDGET_STATE.findall(head)]
+    start, end = WIDGET_STATE.sub("", head), "</body>"
+    rest, after = body.rsplit(end, 1)
+    return start + "</head>" + rest + "".join(states) + end + after
+
+
+def pack_state(state: str) -> str:
+    """小组件的状态：代码和样式收到一处，一样的只写一遍，相近的挨着，gzip 压得掉。widgets.js 认得。"""
+    content = json.loads(state)
+    models = [model["state"] for model in content["state"].values()]
+    shared = []
+    for name in ("_esm", "_css"):
+        for model in models:
+            if isinstance(model.get(name), str):
+                if model[name] not in shared:
+                    shared.append(model[name])
+                model[name] = shared.index(model[name])
+    packed = json.dumps(
+        content | {"shared": shared}, ensure_ascii=False, separators=(",", ":")
+    ).replace("</", "<\\/")  # JSON 里与 </ 同义，却不会提前结束脚本
+    return f'<script type="application/vnd.jupyter.widget-state+json">{packed}</script>\n'
+
+
+def mend(pages: list[Path], options: str) -> None:
+    """译出提示，去掉 SPARE_SCRIPTS，让页面先出来。"""
     for page in pages:
-        text = LATE_SCRIPTS.sub("", page.read_text(encoding="utf-8"))
+        text = SPARE_SCRIPTS.sub("", page.read_text(encoding="utf-8"))
         for english, chinese in TRANSLATIONS.items():
             text = text.replace(english, chinese)
-        page.write_text(text, encoding="utf-8")
+        page.write_text(let_page_come_first(text, options), encoding="utf-8")
 
 
 def used_icons(out: Path, pages: list[Path]) -> set[str]:
@@ -114,15 +157,20 @@ def fetch_fonts_early(app, pagename, templatename, context, doctree) -> None:
 
 
 def slim_down(app: Sphinx, exception: Exception | None) -> None:
-    """fontawesome.js（1.5 MB）是图标字体之外多余的一份；调试用的 .map 也不必发布。"""
+    """fontawesome.js（1.5 MB）是图标字体之外多余的一份；调试用的 .map 也不必发布。
+
+    每次做书 Sphinx 都重新写出网页和样式表，所以这里改的总是原样的那一份。
+    """
     if exception is not None or app.builder.format != "html":
         return
     out = Path(app.outdir)
     (out / "_static/scripts/fontawesome.js").write_text("", encoding="utf-8")
+    (out / "_static/scripts/bootstrap.js").write_text("", encoding="utf-8")
     for source_map in (out / "_static").rglob("*.map"):
         source_map.unlink()
-    pages = sorted(out.rglob("*.html"))
-    mend(pages)
+    pages = sorted(path for path in out.rglob("*.html") if "_static" not in path.parts)
+    mend(pages, (out / "_static/documentation_options.js").read_text(encoding="utf-8"))
+    book_css.keep_used_rules(out / "_static", pages)
     keep_used_icons(out, pages)
 
 

@@ -2,6 +2,7 @@
 
 from ppo_lib.course.card import chapter_card
 from ppo_lib.course.source import show_source
+from ppo_lib.course.table import show_table
 from ppo_lib.course.verdict import Verdict, checker
 
-__all__ = ["Verdict", "chapter_card", "checker", "show_source"]
+__all__ = ["Verdict", "chapter_card", "checker", "show_source", "show_table"]

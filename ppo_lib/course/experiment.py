@@ -81,7 +81,7 @@ def run_experiment(experiment: Experiment, **changes) -> xr.Dataset:
         runs.append(run_variant(experiment, variant, **changes))
         print(f"{variant}：{time.perf_counter() - start:.0f} 秒")
     names = xr.DataArray(np.array(list(experiment.variants)), dims="variant", name="variant")
-    return xr.concat(runs, names, coords="different", compat="equals").transpose(
+    return xr.concat(runs, names, coords="all", compat="equals").transpose(
         "variant", "seed", "point"
     )
 
