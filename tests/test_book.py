@@ -20,6 +20,7 @@ import pytest
 import serve
 import yaml
 from conftest import give_up
+from docutils import nodes
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -52,20 +53,6 @@ def test_glossary_terms_are_found():
     assert {"强化学习", "优势函数", "裁剪"} <= set(terms)
 
 
-@pytest.mark.parametrize(
-    ("remote", "url"),
-    [
-        ("https://github.com/someone/ppo.git", "https://github.com/someone/ppo"),
-        ("git@github.com:someone/ppo.git", "https://github.com/someone/ppo"),
-        ("https://github.com/someone/ppo/", "https://github.com/someone/ppo"),
-        ("https://gitlab.com/someone/ppo", None),
-        ("", None),
-    ],
-)
-def test_github_url(remote, url):
-    assert ppo_book.github_url(remote) == url
-
-
 def test_splitting_keeps_identifiers_and_terms_whole():
     book_search.teach_terms(None, None)
     words = book_search.split_words("__main__：clip_eps 是裁剪的界，优势函数 A(s, a)")
@@ -91,6 +78,33 @@ def test_quizzes_of_a_page_are_found_in_its_widget_state():
     assert book_progress.widget_items(env, "another") == []
 
 
+def test_an_exercise_is_named_by_its_number_and_a_check_by_its_text():
+    assert book_progress.item_name("练习 7.1 做完了", 1) == "exercise:7.1"
+    assert book_progress.item_name("练习 12 做完了。", 1) == "exercise:12"
+    names = [
+        book_progress.item_name(text, repeated)
+        for text in ("练习 7.1 做完了", "做完了练习 7.1", "能手算 GAE")
+        for repeated in (2, 3)
+    ]
+    assert len(set(names)) == 6 and all(name.startswith("check:") for name in names)
+
+
+def test_boxes_become_checks_and_exercises():
+    """一页上有检查清单和练习，各有各的编号和标签；点文字也能勾。"""
+    page = nodes.document("", "")
+    for text in ("能手算 GAE", "练习 7.1 做完了", "练习 7.2 做完了"):
+        box = nodes.raw("", '<input type="checkbox"> ', format="html")
+        item = nodes.list_item("", nodes.paragraph("", "", box, nodes.Text(text)))
+        item["classes"] = ["task-list-item"]
+        page += item
+    book_progress.name_checkboxes(None, page)
+    written = "".join(node.astext() for node in page.findall(nodes.raw))
+    named = re.findall(r'<input id="([^"]+)" data-progress="([^"]+)"', written)
+    assert named[1:] == [("exercise-7.1", "exercise:7.1"), ("exercise-7.2", "exercise:7.2")]
+    assert named[0][1].startswith("check:")
+    assert re.findall(r'<label for="([^"]+)">', written) == [box for box, _ in named]
+
+
 def test_the_same_pages_make_the_same_zip(tmp_path):
     page = tmp_path / "html/书/a.html"
     page.parent.mkdir(parents=True)
@@ -110,17 +124,6 @@ def test_publishing_tells_the_book_its_own_repository():
     assert "github.repository" in make["env"]["BOOK_REPOSITORY"]
     for step in steps:
         assert "uses" not in step or re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
-
-
-def test_the_repository_reaches_the_colab_button(monkeypatch):
-    monkeypatch.setenv("BOOK_REPOSITORY", "https://github.com/someone/ppo")
-    config = SimpleNamespace(html_theme_options={"launch_buttons": {"colab_url": "…"}})
-    ppo_book.set_repository(None, config)
-    assert config.html_theme_options["repository_url"] == "https://github.com/someone/ppo"
-    assert "launch_buttons" in config.html_theme_options
-    monkeypatch.setenv("BOOK_REPOSITORY", "https://example.com/x")
-    ppo_book.set_repository(None, config)
-    assert config.html_theme_options == {"repository_branch": "main"}
 
 
 def test_server_moves_on_when_a_port_is_taken(tmp_path):
@@ -435,7 +438,8 @@ def test_every_checkbox_is_counted_and_labelled(open_page, name):
         "all => all.map(box => [box.dataset.progress, box.labels[0]?.textContent.trim()])",
     )
     known = page.evaluate(f"PPO_PAGES['{name}'] ?? []")
-    assert [item for item in known if item.startswith("check:")] == [item for item, _ in boxes]
+    ticked = [item for item in known if item.startswith(("check:", "exercise:"))]
+    assert ticked == [item for item, _ in boxes]
     assert all(label for _, label in boxes)
 
 
@@ -519,6 +523,34 @@ def test_roadmap_lists_the_chapters_and_keeps_up(open_page):
     other.get_by_role("checkbox", name=FIRST_ITEM).check()
     page.wait_for_function("document.querySelector('progress[data-page]').value === 1")
     assert page.locator(f'[data-count="{CHAPTER}"]').inner_text() == f"1/{total}"
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_kinds_of_items_are_counted_apart(open_page):
+    """路线图分开写检查清单、小测验、练习各做了几项；侧栏合在一起数，提示里分开说。"""
+    items = ["check:a", "check:b", "quiz:c", "exercise:1.1", "exercise:1.2", "exercise:1.3"]
+    kept = {CHAPTER: {name: {"done": True} for name in ("check:b", "exercise:1.1")}}
+    page, errors, _ = open_page("book/roadmap.html")
+    page.route(
+        "**/roadmap.html",
+        lambda route: route.fulfill(
+            response=(response := route.fetch()),
+            body=re.sub(
+                "const PPO_PAGES = .*?;",
+                f"const PPO_PAGES = {json.dumps({CHAPTER: items})};",
+                response.text(),
+            ),
+        ),
+    )
+    page.evaluate("kept => localStorage.setItem('ppo-progress', JSON.stringify(kept))", kept)
+    page.reload()
+    words = "检查清单 1/2，小测验 0/1，练习 1/3"
+    assert page.locator(f'[data-kinds="{CHAPTER}"]').inner_text() == words
+    assert page.locator(f'[data-count="{CHAPTER}"]').inner_text() == "2/6"
+    assert sidebar_count(page) == "2/6"
+    badge = page.locator(".bd-sidenav .ppo-count").first
+    assert badge.get_attribute("title") == f"完成了 6 项里的 2 项：{words}"
     assert errors == []
 
 
@@ -703,6 +735,58 @@ def test_the_replay_plays_on_the_static_page(open_page):
         arg=[player.element_handle(), before],
     )
     assert player.locator("canvas").first.evaluate(picture) != first_frame
+    assert errors == []
+
+
+# 页框上的动静：不带 Bootstrap 也都在
+
+
+@pytest.mark.slow
+def test_the_download_menu_opens_by_mouse_and_by_keyboard(open_page):
+    page, errors, _ = open_page(f"{CHAPTER}.html")
+    button = page.get_by_role("button", name="下载此页面")
+    menu = page.locator(".dropdown-download-buttons .dropdown-menu")
+    page.mouse.move(5, 500)  # 指着按钮也会打开，所以先把鼠标挪开
+    assert not menu.is_visible()
+    button.focus()
+    page.keyboard.press("Enter")
+    assert menu.is_visible() and button.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.classList.contains('dropdown-item')")
+    box = menu.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 1280
+    page.keyboard.press("Escape")
+    assert not menu.is_visible() and button.evaluate("b => b === document.activeElement")
+    button.click()
+    page.locator("h1").first.click()
+    page.wait_for_function("!document.querySelector('.dropdown-menu.show')")
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_the_table_of_contents_follows_the_reader(open_page):
+    page, errors, _ = open_page(f"{CHAPTER}.html")
+    page.wait_for_load_state("networkidle")
+    links = page.locator(".bd-toc-nav a[href^='#']")
+    third = links.nth(2)
+    target = third.get_attribute("href")
+    page.evaluate(
+        "id => document.getElementById(id).scrollIntoView({behavior: 'instant'})", target[1:]
+    )
+    page.wait_for_function(
+        "target => document.querySelector(`.bd-toc-nav a.active`)?.hash === target",
+        arg=target,
+    )
+    assert page.locator(".bd-toc-nav a.active").count() == 1
+    top = page.locator("#pst-back-to-top")
+    assert not top.is_visible()
+    page.mouse.move(600, 400)
+    page.mouse.wheel(0, 2000)
+    page.wait_for_timeout(200)
+    page.mouse.wheel(0, -300)
+    top.wait_for(state="visible")
+    top.click()
+    page.wait_for_function("scrollY === 0")
     assert errors == []
 
 

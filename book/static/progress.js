@@ -1,11 +1,12 @@
 // 检查清单和进度：做过什么，记在这台设备的浏览器里（localStorage），不上传。
 //
-// 存的是 {页: {项: {done, correct, total}}}。项是 "check:编号"（勾选框，编号由文字算出）、
-// "quiz:编号" 或 "exercise:编号"（小组件用事件 ppo:progress 报来）。
+// 存的是 {页: {项: {done, correct, total}}}。项是 "check:编号"（检查清单，编号由文字算出）、
+// "exercise:题号"（读者自己勾的“练习 7.1 做完了”）或 "quiz:编号"（小测验用事件 ppo:progress 报来；练习也可以这样报）。
 // 每页有哪些项，做书时由 book_progress.py 写进 PPO_PAGES。
 (() => {
   "use strict";
   const KEY = "ppo-progress";
+  const KINDS = { check: "检查清单", quiz: "小测验", exercise: "练习" };
   const here = DOCUMENTATION_OPTIONS.pagename;
   let kept = {};
   let canSave = true; // 存不进浏览器时，至少这一页还记得
@@ -48,9 +49,15 @@
 
   function count(page) {
     const heard = Object.keys(kept[page] ?? {}).filter((item) => !item.startsWith("check:"));
-    const items = new Set([...(PPO_PAGES[page] ?? []), ...heard]);
-    const done = [...items].filter((item) => kept[page]?.[item]?.done).length;
-    return { done, total: items.size };
+    const items = [...new Set([...(PPO_PAGES[page] ?? []), ...heard])];
+    const tally = (some) => ({
+      done: some.filter((item) => kept[page]?.[item]?.done).length,
+      total: some.length,
+    });
+    const kinds = Object.entries(KINDS)
+      .map(([kind, name]) => [name, tally(items.filter((item) => item.startsWith(`${kind}:`)))])
+      .filter(([, { total }]) => total);
+    return { ...tally(items), words: kinds.map(([name, n]) => `${name} ${n.done}/${n.total}`).join("，") };
   }
 
   // ---- 显示
@@ -70,7 +77,7 @@
   function draw() {
     for (const box of boxes()) box.checked = kept[here]?.[box.dataset.progress]?.done ?? false;
     for (const link of document.querySelectorAll(".bd-sidenav a.reference.internal")) {
-      const { done, total } = count(pageOf(link));
+      const { done, total, words } = count(pageOf(link));
       let badge = link.querySelector(".ppo-count");
       if (total === 0) {
         badge?.remove();
@@ -80,13 +87,14 @@
       badge.className = "ppo-count";
       badge.classList.toggle("ppo-done", done === total);
       badge.textContent = ` ${done}/${total}`;
-      badge.title = `完成了 ${total} 项里的 ${done} 项`;
+      badge.title = `完成了 ${total} 项里的 ${done} 项：${words}`;
     }
     for (const bar of document.querySelectorAll("progress[data-page]")) {
-      const { done, total } = count(bar.dataset.page);
+      const { done, total, words } = count(bar.dataset.page);
       Object.assign(bar, { max: total || 1, value: done });
       document.querySelector(`[data-count="${bar.dataset.page}"]`).textContent =
         total === 0 ? "没有要记的" : `${done}/${total}`;
+      document.querySelector(`[data-kinds="${bar.dataset.page}"]`).textContent = words;
     }
   }
 

@@ -1,7 +1,7 @@
 """检查清单和进度在做书时的一半：给每个勾选框一个编号，数出每页有几项，写出路线图的表。
 
-在浏览器里的一半是 book/static/progress.js。编号由文字算出，所以条目换了次序也不会记错；
-改了文字就是新的一条。
+在浏览器里的一半是 book/static/progress.js。检查清单的编号由文字算出，所以条目换了次序也不会记错；
+改了文字就是新的一条。“练习 7.1 做完了”这样的一条记成练习，编号就是 7.1：网页上没有内核，做没做完由读者自己说。
 """
 
 import hashlib
@@ -41,6 +41,22 @@ for (const name of ["localStorage", "sessionStorage"]) {
 
 # ---- 勾选框
 
+EXERCISE = re.compile(r"练习\s*(\d+(?:\.\d+)*)\s*做完了")
+
+
+def item_name(text: str, repeated: int) -> str:
+    """一条的编号，例如 ``"check:1a2b3c4d"`` 或 ``"exercise:7.1"``。
+
+    Args:
+        text: 这一条的文字。
+        repeated: 这一页上第几次出现同样的文字，从 1 数。
+    """
+    exercise = EXERCISE.match(text)
+    if exercise and repeated == 1:
+        return f"exercise:{exercise[1]}"
+    digest = hashlib.sha256(f"{text}\n{repeated}".encode()).hexdigest()[:8]
+    return f"check:{digest}"
+
 
 def name_checkboxes(app: Sphinx, doctree: nodes.document) -> None:
     """给每个勾选框加上编号和标签：点文字也能勾选，读屏软件会念出文字。"""
@@ -52,12 +68,11 @@ def name_checkboxes(app: Sphinx, doctree: nodes.document) -> None:
         box = next(node for node in first if isinstance(node, nodes.raw))
         text = " ".join("".join(n.astext() for n in first if n is not box).split())
         seen[text] += 1  # 一页上有两条一样的文字，也各记各的
-        key = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:8]
-        tag = re.sub(
-            r"<input ", f'<input id="check-{key}" data-progress="check:{key}" ', box.astext()
-        )
+        name = item_name(text, seen[text])
+        key = name.replace(":", "-")
+        tag = re.sub(r"<input ", f'<input id="{key}" data-progress="{name}" ', box.astext())
         place = first.index(box)
-        first[place] = nodes.raw("", f'{tag}<label for="check-{key}">', format="html")
+        first[place] = nodes.raw("", f'{tag}<label for="{key}">', format="html")
         first += nodes.raw("", "</label>", format="html")
 
 
@@ -128,7 +143,8 @@ def roadmap_rows(app: Sphinx, docname: str) -> list[str]:
         rows.append(
             f'<tr><td><a href="{link}">{title}</a></td><td>{read}</td><td>{run}</td>'
             f'<td class="ppo-bar"><progress data-page="{chapter}" value="0" max="1"'
-            f' aria-label="{title}的进度"></progress> <span data-count="{chapter}"></span></td></tr>'
+            f' aria-label="{title}的进度"></progress> <span data-count="{chapter}"></span>'
+            f'<div class="ppo-kinds" data-kinds="{chapter}"></div></td></tr>'
         )
     return rows
 

@@ -47,10 +47,11 @@ SPARE_SCRIPTS = re.compile(
 """主题催着先取的脚本，页末才用到，却与样式表争带宽；清空了的 fontawesome.js；frame.js 代替了的 bootstrap.js。"""
 
 OPTIONS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
-PLAIN_SCRIPT = re.compile(r'<script (?=[^>]*src=)(?![^>]*(?:defer|async))')
+PLAIN_SCRIPT = re.compile(r"<script (?=[^>]*src=)(?![^>]*(?:defer|async))")
 MATHJAX = re.compile(r'<script defer="defer" (?=src="[^"]*/mathjax/)')
 WIDGET_STATE = re.compile(
-    r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>\s*', flags=re.DOTALL
+    r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>\s*',
+    flags=re.DOTALL,
 )
 
 
@@ -61,6 +62,8 @@ def let_page_come_first(text: str, options: str) -> str:
         text: 一页网页。
         options: documentation_options.js 的内容。别的脚本一开头就要它，所以直接写进网页。
     """
+    if "</head>" not in text:  # 只管转到封面的那一页
+        return text
     head, body = text.split("</head>", 1)
     head = OPTIONS.sub(lambda _: f"<script>{options.strip()}</script>", head, count=1)
     head = MATHJAX.sub("<script async ", PLAIN_SCRIPT.sub("<script defer ", head))

@@ -1,23 +1,21 @@
 """这本书用的 Sphinx 扩展，由 _config.yml 的 local_extensions 载入。
 
-它做的事都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；从 git 远端得知仓库地址，好给出 Colab 按钮；
-源文件里汉字间的换行不变成空格；章节里可以写检查清单。另外三件各有一个文件：
-中文搜索（book_search.py），检查清单和进度（book_progress.py），做完后减重（book_slim.py）。
+它做的事都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；源文件里汉字间的换行不变成空格；
+章节里可以写检查清单。另外四件各有一个文件：中文搜索（book_search.py），检查清单和进度（book_progress.py），
+去别处运行的链接（book_launch.py），做完后减重（book_slim.py）。
 """
 
 import dataclasses
 import hashlib
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
+import book_launch
 import book_progress
 import book_search
 import book_slim
 import myst_nb.core.read
-from colab_setup import repository
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -47,34 +45,6 @@ def set_execution_cache(app: Sphinx, config: Config) -> None:
         if cache != current:
             shutil.rmtree(cache)
     config.nb_execution_cache_path = str(current)
-
-
-def github_url(remote: str) -> str | None:
-    """把 git 远端地址变成 GitHub 网址；不在 GitHub 上就返回 None。"""
-    match = re.fullmatch(
-        r"(?:https://|git@|ssh://git@)github\.com[:/](.+?)(?:\.git)?/?", remote
-    )
-    return f"https://github.com/{match[1]}" if match else None
-
-
-def set_repository(app: Sphinx, config: Config) -> None:
-    """知道仓库在 GitHub 的哪里，才给 Colab 按钮，否则它会指向别处。
-
-    依次看环境变量 BOOK_REPOSITORY、pyproject.toml 的 [project.urls] Repository、git 的远端。
-    """
-    git = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
-    remote = (
-        os.environ.get("BOOK_REPOSITORY")
-        or repository()
-        or subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    )
-    url = github_url(remote)
-    options = config.html_theme_options
-    if url:
-        options.update(repository_url=url, repository_branch="main")
-    else:
-        options.pop("launch_buttons", None)
-        options.pop("repository_url", None)
 
 
 CJK = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u2018-\u201d\u2014\u2026]")
@@ -107,9 +77,8 @@ def allow_tasklists_in_chapters() -> None:
 
 def setup(app: Sphinx) -> dict:
     allow_tasklists_in_chapters()
-    for listener in (set_execution_cache, set_repository):
-        app.connect("config-inited", listener)
+    app.connect("config-inited", set_execution_cache)
     app.connect("doctree-read", join_chinese_lines)
-    for part in (book_search, book_progress, book_slim):
+    for part in (book_search, book_progress, book_launch, book_slim):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -1,0 +1,116 @@
+"""做完书后的减重：去掉的都是用不着的，留下的意思不变。"""
+
+import json
+
+import book_css
+import book_slim
+
+WORDS = {"a", "b", "used"}
+
+
+def trim(css: str) -> str:
+    return book_css.trim(css, WORDS)
+
+
+def test_rules_that_select_nothing_are_dropped():
+    assert trim(".a{x:1}.gone{x:2}") == ".a{x:1}"
+    assert trim(".a .gone,.b>p{x:1}") == ".b>p{x:1}"
+    assert trim("#gone{x:1}p{x:2}*{x:3}") == "p{x:2}*{x:3}"
+
+
+def test_what_is_uncertain_is_kept():
+    for css in (
+        ".a:not(.gone){x:1}",
+        ":is(.gone,.a) p{x:1}",
+        '[class*=".gone"]{x:1}',
+        "@font-face{font-family:gone}",
+        "@keyframes gone{0%{x:1}to{x:2}}",
+        '.a{content:"} .b{"}',
+        ".a{background:url(\"data:image/svg+xml;charset=utf-8,%3Csvg d='M0;0'/%3E\")}",
+        '@charset "UTF-8";',
+    ):
+        assert trim(css) == css
+
+
+def test_blocks_inside_media_queries_are_trimmed_too():
+    css = "/* 注释 { */@media print{.gone{x:1}.a{x:2}}@media (width>1px){.gone{x:3}}"
+    assert trim(css) == "@media print{.a{x:2}}"
+    assert trim("@supports (a:b){@media print{.gone{x:1}}}") == ""
+
+
+def test_escaped_names_are_understood():
+    assert book_css.names_wanted(r".sd-w\:1\/2.b[data-x='.c']:hover") == {"sd-w:1/2", "b"}
+
+
+def test_variables_that_nobody_uses_are_dropped(tmp_path):
+    sheet = tmp_path / "a.css"
+    css = (
+        ":root{--one:1;--two:var(--three);--three:'a;b';--four:4}"
+        'p{x:var(--one);y:var( --said )}.a{--told:2;--five:url("data:,;--one:3");z:1}'
+    )
+    trimmed = book_css.trim_variables({sheet: css}, {"--told"})[sheet]
+    assert trimmed == ":root{--one:1;}p{x:var(--one);y:var( --said )}.a{--told:2;z:1}"
+
+
+def test_words_come_from_attributes_and_scripts_not_from_prose():
+    page = (
+        '<p class="a b" id=\'c\'>gone <b data-x="class=">too</b></p>'
+        "<script>list.add('used-word')</script>"
+    )
+    words = book_css.words_used(page)
+    assert {"a", "b", "c", "used-word"} <= words and not {"gone", "too"} & words
+
+
+def state(*codes: str) -> str:
+    models = {
+        str(i): {"model_name": "AnyModel", "state": {"_esm": code, "_css": "同", "n": i}}
+        for i, code in enumerate(codes)
+    }
+    return json.dumps({"version_major": 2, "state": models | {"l": {"state": {}}}})
+
+
+def test_code_shared_by_widgets_is_written_once():
+    packed = book_slim.pack_state(state("甲", "乙</b>", "甲"))
+    script = packed.split(">", 1)[1].rsplit("</script>", 1)[0]
+    assert packed.count("甲") == 1 and "</b>" not in script
+    content = json.loads(script)
+    assert content["shared"] == ["甲", "乙</b>", "同"] and content["version_major"] == 2
+    models = content["state"]
+    assert [models[str(i)]["state"]["_esm"] for i in range(3)] == [0, 1, 0]
+    assert [models[str(i)]["state"]["n"] for i in range(3)] == [0, 1, 2]
+
+
+PAGE = """<html><head>
+<script src="../_static/documentation_options.js?v=1"></script>
+<script src="../_static/doctools.js?v=2"></script>
+<script>let hint = 1;</script>
+<script data-x="1" src="../_static/tabs.js"></script>
+<script defer="defer" src="../_static/mathjax/tex.js?v=3"></script>
+<script type="application/vnd.jupyter.widget-state+json">%s</script>
+<script>DOCUMENTATION_OPTIONS.pagename = 'x';</script>
+</head><body><p>正文</p><script>inline()</script>
+<script defer src="../_static/late.js"></script></body></html>
+"""
+
+
+def test_the_page_comes_before_its_scripts():
+    page = book_slim.let_page_come_first(PAGE % state("甲"), "const OPTIONS = {};\n")
+    head, body = page.split("</head>")
+    assert "<script>const OPTIONS = {};</script>" in head
+    assert '<script defer src="../_static/doctools.js?v=2">' in head
+    assert '<script defer data-x="1" src="../_static/tabs.js">' in head
+    assert '<script async src="../_static/mathjax/tex.js?v=3">' in head
+    assert "widget-state" not in head and body.index("正文") < body.index("widget-state")
+    assert body.endswith("</script>\n</body></html>\n")
+    assert book_slim.let_page_come_first(page, "const OPTIONS = {};\n") == page
+    assert book_slim.let_page_come_first("<p>转到封面</p>", "") == "<p>转到封面</p>"
+
+
+def test_scripts_that_nothing_needs_are_not_asked_for():
+    tags = (
+        '<link rel="preload" as="script" href="_static/scripts/bootstrap.js?digest=1"/>'
+        '<script defer src="_static/scripts/bootstrap.js?digest=1"></script>'
+        '<script src="_static/scripts/fontawesome.js"></script>'
+    )
+    kept = '<script defer src="_static/scripts/pydata-sphinx-theme.js"></script>'
+    assert book_slim.SPARE_SCRIPTS.sub("", tags + kept) == kept
