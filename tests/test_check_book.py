@@ -517,3 +517,36 @@ def test_tofu_in_the_library_is_found(tmp_path):
     (tmp_path / "networks/b.py").write_text('TITLE = "燚"\n', encoding="utf-8")
     (found,) = cb.check_library_tofu(tmp_path)
     assert (found.path.name, found.line) == ("a.py", 3)
+
+
+# ---- 加粗 --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["**看不出差别。**用 10 遍", "是**“好处”**的意思", "值是**$x$**吗"],
+)
+def test_bold_that_does_not_work_is_found(text):
+    page = cb.read_page(ROOT / "chapters/99_x.md", text)
+    assert len(cb.check_bold(page)) >= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**看不出差别**。用 10 遍",
+        "（**重点**）",
+        "先说：**重点**，再说",
+        "`a**b` 和 **c**",
+        "$a^{**}$",
+    ],
+)
+def test_bold_that_works_passes(text):
+    page = cb.read_page(ROOT / "chapters/99_x.md", text)
+    assert cb.check_bold(page) == []
+
+
+def test_bold_in_the_strings_of_a_cell_is_checked():
+    cell = '```{code-cell} ipython3\nMarkdown(f"**只有 {x}。**后来")\n```\n'
+    page = cb.read_page(ROOT / "chapters/99_x.md", cell)
+    assert [finding.line for finding in cb.check_bold(page)] == [2]

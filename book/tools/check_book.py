@@ -1,4 +1,4 @@
-"""查书：用错的术语、来历不明的数、断了的链接、没有替代文字的图、画不出的字、缺了的部分。
+"""查书：用错的术语、来历不明的数、断了的链接、没有替代文字的图、画不出的字、不起作用的加粗、缺了的部分。
 
     python book/tools/check_book.py                            查 chapters/ 和 book/ 的全部源文件
     python book/tools/check_book.py chapters/07_clipping.md    只查这一章
@@ -14,6 +14,7 @@ import ast
 import operator
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 from html.parser import HTMLParser
@@ -864,6 +865,58 @@ def tofu(path: Path, line: int, shown: str) -> Finding:
     return Finding(path, line, "缺字", message)
 
 
+# ---- 加粗 --------------------------------------------------------------------
+
+BOLD_RULE = "加粗"
+
+
+def is_punctuation(character: str) -> bool:
+    return unicodedata.category(character)[0] in "PS"
+
+
+def bad_bold(text: str) -> Iterator[int]:
+    """写了却不起作用的 ``**`` 的位置。
+
+    CommonMark 的规矩：结尾的 ``**`` 前面是标点、后面紧跟着字，就不算结尾；开头的反过来。
+    中文的句号写进加粗里，最容易碰到。
+    """
+    for place, match in enumerate(re.finditer(r"(?<!\*)\*\*(?!\*)", text)):
+        before, after = text[: match.start()][-1:] or " ", text[match.end() :][:1] or " "
+        inner, outer = (before, after) if place % 2 else (after, before)
+        if inner.isspace() or (
+            is_punctuation(inner) and not outer.isspace() and not is_punctuation(outer)
+        ):
+            yield match.start()
+
+
+def bold_texts(page: Page) -> Iterator[tuple[int, str]]:
+    """(第几行, 一段字)：正文的各段，和代码里写给 Markdown 的字符串。"""
+    text = page.markdown
+    for name in ("code", "formula", "display"):  # 里面的星号不是加粗
+        text = INLINE[name].sub(lambda match: match[0].replace("*", "x"), text)
+    for match in re.finditer(r"(?:[^\n]+\n?)+", text):
+        yield page.line(match.start()), match[0]
+    for cell in page.cells:
+        for node in ast.walk(cell.tree or ast.Module([], [])):
+            if isinstance(node, ast.JoinedStr):
+                parts = [x.value if isinstance(x, ast.Constant) else "0" for x in node.values]
+                yield cell.line + node.lineno - 1, "".join(map(str, parts))
+
+
+def check_bold(page: Page) -> list[Finding]:
+    """加粗的记号都起作用。"""
+    return [
+        Finding(
+            page.path,
+            line + text.count("\n", 0, position),
+            BOLD_RULE,
+            f"“{text[max(0, position - 8) : position + 6].strip()}”里的 ** 不起作用；把标点移到加粗之外",
+        )
+        for line, text in bold_texts(page)
+        for position in bad_bold(text)
+    ]
+
+
 # ---- 做好的网页 ---------------------------------------------------------------
 
 
@@ -918,7 +971,7 @@ def check_html(folder: Path) -> list[Finding]:
 def check_page(page: Page, known: set[str], entries: set[str]) -> list[Finding]:
     """一页的全部毛病；部分和数只查各章。"""
     found = [*check_terms(page), *check_links(page, known, entries), *check_alt(page)]
-    found += check_tofu(page)
+    found += [*check_tofu(page), *check_bold(page)]
     if page.number() is not None:
         found += [*check_parts(page), *check_numbers(page)]
     return found
