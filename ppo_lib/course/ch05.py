@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import xarray as xr
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.experiment import Experiment
+from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.networks.cpu import in_chunks
 from ppo_lib.rollout import Step, collect_rollout
 
@@ -48,6 +51,13 @@ def values_after_reset(step: Step, last_obs, value, critic, steps_at_once: int):
     """写错的 values_after：一律用下一行的 V；超时的那些步，它是新回合开头的 V。"""
     return jnp.concatenate([value[1:], critic(last_obs)[None]])
 
+
+def one_variant(runs: xr.Dataset, variant: str) -> xr.Dataset:
+    """录下的一种做法，(seed, update)，可以交给 plot_metric。"""
+    return runs.sel(variant=variant).rename(point="update")
+
+
+# ---------------------------------------------------------------- 实验
 
 NUM_ENVS, BATCH = (1, 4, 16, 64, 256), 2048
 CARTPOLE = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=10)
@@ -92,3 +102,158 @@ EXPERIMENTS = {
     ),
 }
 """采样里的三种写错，超时之后接什么，同样的一批经验分给几个环境去采。"""
+
+
+# ---------------------------------------------------------------- 练习
+
+
+@checker
+def check_shapes(answers) -> str:
+    """练习 5.1：num_steps=128、num_envs=16 的 CartPole，几个数组的形状。"""
+    expected = {
+        "obs": (128, 16, 4),
+        "action": (128, 16),
+        "log_prob": (128, 16),
+        "next_value": (128, 16),
+        "carry.obs": (16, 4),
+    }
+    if not isinstance(answers, dict) or set(answers) != set(expected):
+        raise Mistake(f"请填一个字典，键是 {'、'.join(expected)}。")
+    if any(shape is ... for shape in answers.values()):
+        raise Mistake("还有形状没有填，把 ... 都换掉。")
+    given = {
+        name: (shape,) if isinstance(shape, int) else tuple(shape)
+        for name, shape in answers.items()
+    }
+    if given["obs"] == (16, 128, 4):
+        raise Mistake("两维的次序反了：第一维是时间 num_steps，第二维才是环境 num_envs。")
+    if given["obs"] == (2048, 4):
+        raise Mistake("采样时还没有摊平；到切小批次时才把 128 × 16 合成 2048。")
+    if given["log_prob"] == (128, 16, 2):
+        raise Mistake(
+            "log_prob 只是被选中的那个动作的对数概率，一步一个数，不是每个动作各一个。"
+        )
+    if given["action"] == (128, 16, 2):
+        raise Mistake("动作是离散的，记的是它的编号，一步一个整数。")
+    if given["next_value"] == (129, 16):
+        raise Mistake("每一步配一个 next_value，最后一步的也在里面，所以还是 128 行。")
+    if given["carry.obs"] == (128, 16, 4):
+        raise Mistake("carry 只存此刻的观测，没有时间那一维。")
+    wrong = [name for name in expected if given[name] != expected[name]]
+    if wrong:
+        raise Mistake(
+            f"{wrong[0]} 不对。先写时间、环境两维，再看一步、一个环境的那一份是几个数；"
+            "carry 没有时间维。"
+        )
+    return "前两维总是（时间，环境）；carry 只有此刻，没有时间维。"
+
+
+VALUE = np.array([1.0, 2.0, 3.0, 0.5, 0.8, 0.3])
+ARRIVED = np.array([2.0, 2.8, 4.0, 0.8, 7.0, 0.9])
+TERMINATED = np.array([False, False, False, False, True, False])
+TRUNCATED = np.array([False, False, True, False, False, False])
+"""练习 5.2：六步，一个环境。ARRIVED 是每一步到达的（重置之前的）状态的 V。"""
+
+
+@checker
+def check_next_value(answer) -> str:
+    """练习 5.2：六步的 next_value；终止的那一步填什么都可以。"""
+    given = np.asarray(answer, float)
+    if given.shape != (6,):
+        raise Mistake(f"要六个数，每一步一个；你给的形状是 {given.shape}。")
+    expected = np.array([2.0, 3.0, 4.0, 0.8, 0.0, 0.9])
+    rest = np.arange(6) != 4  # 终止的那一步不看
+    if np.allclose(given[rest], expected[rest]):
+        return (
+            "平常的步用下一行的 V，截断的步用到达的状态的 V，最后一步用采样结束时的观测的 V。"
+        )
+    if np.allclose(given[rest], VALUE[rest]):
+        raise Mistake("这是 value 自己，V(s_t)。next_value 是下一个状态的 V。")
+    if np.isclose(given[2], 0.5):
+        raise Mistake(
+            "第 3 步截断了，下一行已经是新回合的开头。它该接的是真正到达的状态的 V，不是 0.5。"
+        )
+    if np.isclose(given[2], 0.0):
+        raise Mistake("第 3 步只是截断，任务没有结束，之后的价值要接上，不能填 0。")
+    if np.allclose(given[1:4], [1.0, 2.0, 3.0]):
+        raise Mistake("移反了：next_value 的第 t 行来自 value 的第 t+1 行，不是第 t-1 行。")
+    if np.isclose(given[5], 0.0) or np.isclose(given[5], 0.3):
+        raise Mistake(
+            "最后一步也有下一个状态：采样结束时每个环境停在那里的观测，它的 V 是 0.9。"
+        )
+    first = int(np.flatnonzero(rest & ~np.isclose(given, expected))[0])
+    raise Mistake(f"第 {first + 1} 步不对：它走到的那个状态，V 是多少？")
+
+
+@checker
+def check_my_rollout(rollout) -> str:
+    """练习 5.3：一个环境的采样循环，返回 (obs, action, reward) 三个列表。"""
+
+    def policy(obs):
+        return (3 * obs + 1) % 4
+
+    def step(obs, action):
+        return obs + action + 1, 10 * obs + action
+
+    right, obs = [], 2
+    for _ in range(5):
+        action = policy(obs)
+        after, reward = step(obs, action)
+        right.append((obs, action, reward, after))
+        obs = after
+    seen, actions, rewards, arrived = (list(x) for x in zip(*right))
+    answer = rollout(policy, step, 2, 5)
+    if answer is None:
+        raise Mistake("你的函数没有返回值。最后 return 三个列表。")
+    if len(answer) != 3:
+        raise Mistake("要返回三样：观测、动作、奖励，各一个列表。")
+    obs_list, action_list, reward_list = ([int(x) for x in column] for column in answer)
+    lengths = {len(obs_list), len(action_list), len(reward_list)}
+    if len(obs_list) == 6 and len(action_list) == 5:
+        raise Mistake(
+            "观测多了一个：走完最后一步看到的观测，还没有在它上面选动作，不进这批经验。"
+        )
+    if lengths != {5}:
+        raise Mistake(f"走了 5 步，三个列表都该有 5 项；你的是 {sorted(lengths)}。")
+    if obs_list == arrived:
+        raise Mistake("你记下的是走完之后的观测。先记观测，再走；或者走完的那个换一个名字存。")
+    if len(set(obs_list)) == 1:
+        raise Mistake("观测一直没有变：每走一步，要把 obs 换成到达的那个，再走下一步。")
+    if (obs_list, action_list, reward_list) == (seen, actions, rewards):
+        return "每一行的动作，都是看着同一行的观测选的。"
+    if obs_list == seen and action_list == actions:
+        raise Mistake("观测和动作都对，奖励不对：它是 step 返回的第二样。")
+    raise Mistake("逐行核对：这一行的 action 是不是 policy(这一行的 obs)？")
+
+
+@checker
+def check_my_reset(reset) -> str:
+    """练习 5.4：结束了的环境换成新的开头，(num_envs, obs_dim)。"""
+    ended = np.array([True, False, False])
+    fresh = np.arange(9.0).reshape(3, 3)
+    current = fresh + 100
+    answer = reset(jnp.asarray(ended), jnp.asarray(fresh), jnp.asarray(current))
+    if answer is None:
+        raise Mistake("你的函数没有返回值。")
+    result = np.asarray(answer, float)
+    if result.shape != (3, 3):
+        raise Mistake(f"结果应当与 current 同形状，这里是 (3, 3)；你的是 {result.shape}。")
+    if np.allclose(result, np.where(ended[:, None], fresh, current)):
+        wide = np.asarray(
+            reset(jnp.asarray(ended[:2]), jnp.zeros((2, 4)), jnp.ones((2, 4))), float
+        )
+        if np.allclose(wide, [[0] * 4, [1] * 4]):
+            return "只有结束了的那一行换成了新的开头。"
+        raise Mistake("换一个 num_envs 和 obs_dim，结果就不对了：形状不要写死。")
+    if np.allclose(result, np.where(ended[:, None], current, fresh)):
+        raise Mistake("反了：结束了的换成 fresh，没结束的留着 current。")
+    if np.allclose(result, np.where(ended, fresh, current)):
+        raise Mistake(
+            "你换掉的是观测的一列，不是环境的一行。ended 是 (num_envs,)，广播时对齐的是最后一维 "
+            "obs_dim；这里两者恰好都是 3，所以没有报错。先变成 (num_envs, 1)。"
+        )
+    if np.allclose(result, fresh):
+        raise Mistake("所有环境都重置了。一个环境结束，不该连累别的环境。")
+    if np.allclose(result, current):
+        raise Mistake("一个也没有重置。第 1 个环境结束了，它该换成新的开头。")
+    raise Mistake("每个环境一行：ended 为真取 fresh 的那一行，为假取 current 的那一行。")
