@@ -50,6 +50,7 @@
     let last = scrollY;
     button.addEventListener("click", () => scrollTo(0, 0));
     addEventListener("scroll", () => {
+      if (scrollY === last) return;
       button.style.display = scrollY < last && scrollY > 100 ? "block" : "none";
       last = scrollY;
     }, { passive: true });
@@ -58,7 +59,7 @@
   // ---- 本页目录
 
   function followReading() {
-    const links = [...document.querySelectorAll(".bd-toc-nav a[href^='#']")];
+    const links = [...document.querySelectorAll(".toc-entry > a[href^='#']")];
     const sections = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
     let waiting = false;
     let shown;
