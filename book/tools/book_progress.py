@@ -116,18 +116,25 @@ class roadmap(nodes.General, nodes.Element):
 
 
 class Roadmap(SphinxDirective):
-    """``{roadmap}``：各章的表，每章一条进度。"""
+    """``{roadmap}``：各章的表，每章一条进度；``{roadmap} days``：七天的排法。"""
+
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        return [roadmap()]
+        return [roadmap(days=self.arguments == ["days"])]
+
+
+def chapter_times(number: str) -> tuple[int | None, int | None]:
+    """(阅读的分钟, 在 CPU 上运行的秒)；没有量过的是 None。"""
+    timings = json.loads((ROOT / "ppo_lib/course/timings.json").read_text(encoding="utf-8"))
+    timing = timings.get(number, {})
+    return timing.get("read_minutes"), (timing.get("cpu") or {}).get("seconds")
 
 
 def describe_chapter(docname: str) -> tuple[str, str]:
     """读一章和跑一章要多久；没有量过就写破折号。"""
-    timings = json.loads((ROOT / "ppo_lib/course/timings.json").read_text(encoding="utf-8"))
-    timing = timings.get(Path(docname).name[:2], {})
-    read, cpu = timing.get("read_minutes"), timing.get("cpu")
-    return (f"{read} 分钟" if read else "—", f"{cpu['seconds']} 秒" if cpu else "—")
+    read, run = chapter_times(Path(docname).name[:2])
+    return (f"{read} 分钟" if read else "—", f"{run} 秒" if run else "—")
 
 
 def roadmap_rows(app: Sphinx, docname: str) -> list[str]:
@@ -149,13 +156,59 @@ def roadmap_rows(app: Sphinx, docname: str) -> list[str]:
     return rows
 
 
+DAYS = (
+    ("01", "02"),
+    ("03", "04"),
+    ("05", "06"),
+    ("07", "08"),
+    ("09",),
+    ("10", "11"),
+    ("12", "13", "14"),
+)
+"""七天的排法：每天读哪几章。"""
+
+
+def day_rows(app: Sphinx, docname: str) -> list[str]:
+    """七天路线图的各行：哪几章，阅读共几分钟，运行共几秒；还没写的章不列，没量过的写破折号。"""
+    env = app.env
+    chapters = {
+        Path(chapter).name[:2]: chapter
+        for chapter in env.toctree_includes[env.config.root_doc]
+        if chapter.startswith("chapters/")
+    }
+    rows = []
+    for day, numbers in enumerate(DAYS, 1):
+        found = [number for number in numbers if number in chapters]
+        links = "；".join(
+            f'<a href="{app.builder.get_relative_uri(docname, chapters[number])}">'
+            f"{html.escape(env.titles[chapters[number]].astext())}</a>"
+            for number in found
+        )
+        times = [chapter_times(number) for number in found]
+        cells = [
+            f"{sum(column)} {unit}" if column and all(column) else "—"
+            for column, unit in zip(zip(*times), ("分钟", "秒"))
+        ] or ["—", "—"]
+        rows.append(
+            f'<tr><th scope="row">第 {day} 天</th><td>{links or "—"}</td>'
+            + "".join(f"<td>{cell}</td>" for cell in cells)
+            + "</tr>"
+        )
+    return rows
+
+
 def draw_roadmap(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(roadmap)):
-        heads = "".join(f'<th scope="col">{h}</th>' for h in ("章", "阅读", "运行", "进度"))
+        if place["days"]:
+            name, heads = "ppo-days", ("天", "章", "阅读", "运行")
+            rows = day_rows(app, docname)
+        else:
+            name, heads = "ppo-chapters", ("章", "阅读", "运行", "进度")
+            rows = roadmap_rows(app, docname)
+        head = "".join(f'<th scope="col">{text}</th>' for text in heads)
         table = (
-            '<table class="table ppo-roadmap">'
-            f"<thead><tr>{heads}</tr></thead><tbody>{''.join(roadmap_rows(app, docname))}</tbody>"
-            "</table>"
+            f'<table class="table ppo-roadmap {name}"><thead><tr>{head}</tr></thead>'
+            f"<tbody>{''.join(rows)}</tbody></table>"
         )
         place.replace_self(nodes.raw("", table, format="html"))
 
