@@ -11,11 +11,8 @@ import numpy as np
 from ppo_lib.advantage import calculate_gae, td_error
 from ppo_lib.config import PPOConfig
 from ppo_lib.course import example
-from ppo_lib.course.experiment import Experiment, patched
+from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
-from ppo_lib.envs import make_env
-from ppo_lib.rollout import collect_rollout
-from ppo_lib.training import make_batch, make_network, make_train
 
 # ---------------------------------------------------------------- 写错的掩码
 
@@ -108,32 +105,6 @@ def on_example(gae=calculate_gae, **changes) -> np.ndarray:
 AFTER_STEP_3 = np.array([False, False, True, False, False])
 REACHED_VALUE = 1.0
 """第 3 步到达的状态的 V，用在“第 3 步之后截断”的例子里；重置之后的 V 是 0.2。"""
-
-
-def td_error_at_ends(cfg: PPOConfig, gae, updates: int) -> np.ndarray:
-    """用 gae 训练 updates 次更新，再采一批经验，看它给终止的那些步多大的时序差分误差。
-
-    Returns:
-        (num_seeds, 2)：终止的步的平均 δ，其余的步的平均 δ。
-    """
-    env, hyper = make_env(cfg), cfg.hyperparams()
-    network = make_network(cfg, env)
-
-    def train_and_look(seed):
-        state, _ = program.run_chunk(program.init(seed, hyper), hyper, updates)
-        key = jax.random.fold_in(state.key, updates)
-        _, rollout, _ = collect_rollout(
-            state.params, state.env, key, hyper,
-            network=network, env=env, num_steps=cfg.num_steps,
-        )  # fmt: skip
-        delta = make_batch(rollout, hyper._replace(gae_lambda=0.0), cfg).advantage  # λ = 0
-        return delta, rollout.terminated
-
-    with patched({"ppo_lib.training.calculate_gae": gae}):
-        program = make_train(cfg)
-        look = jax.jit(train_and_look)
-        seen = [map(np.asarray, look(seed)) for seed in cfg.seeds]
-    return np.array([(delta[ended].mean(), delta[~ended].mean()) for delta, ended in seen])
 
 
 # ---------------------------------------------------------------- 走廊：真值算得出来
