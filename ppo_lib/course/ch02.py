@@ -1,0 +1,483 @@
+"""第 2 章的走廊、速度对比和练习检查。"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppo_lib.config import PPOConfig
+from ppo_lib.course.experiment import Experiment
+from ppo_lib.course.verdict import Mistake, checker
+from ppo_lib.optimizer import adam_step
+
+# ---------------------------------------------------------------- 走廊
+
+LEFT, RIGHT = 0, 1
+START = 1
+"""三个格子 0、1、2，从中间的格子出发。"""
+
+LEFT_PRIZE, RIGHT_PRIZE = 1.0, 2.0
+"""从左门、右门走出去的奖励；别的步都是 0。"""
+
+GAMMA = 0.9
+MAX_STEPS = 64
+"""采样时一个回合最多记多少步。"""
+
+
+def go_right(theta):
+    """每个格子向右走的概率 σ(θ)，(3,)。"""
+    return jax.nn.sigmoid(jnp.asarray(theta))
+
+
+def corridor_values(p_right, gamma=GAMMA):
+    """精确的 V，(3,)：解方程组 V = r + γ P V。p_right (3,) 是每个格子向右走的概率。"""
+    p = jnp.asarray(p_right, jnp.float32)
+    P = jnp.diag(p[:-1], 1) + jnp.diag(1 - p[1:], -1)  # (3, 3) 从行到列的概率，走出门的不算
+    r = jnp.array([LEFT_PRIZE, 0, 0]) * (1 - p) + jnp.array([0, 0, RIGHT_PRIZE]) * p  # (3,)
+    return jnp.linalg.solve(jnp.eye(3) - gamma * P, r)
+
+
+def exact_objective(theta, gamma=GAMMA):
+    """从 START 出发的折扣回报的期望，精确值。"""
+    return corridor_values(go_right(theta), gamma)[START]
+
+
+class Batch(NamedTuple):
+    """一批回合，每个字段 (num_episodes, num_steps)；走出门之后的位置 weight 是 0。"""
+
+    state: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    reward: jax.Array
+    future: jax.Array  # G_t：从这一步起的折扣回报
+    weight: jax.Array  # γ^t；回合结束之后是 0
+
+
+def log_policy(theta, state, action):
+    """ln π(a|s)，形状同 state。向右的概率是 σ(θ_s)，向左的是 σ(-θ_s)。"""
+    sign = 2 * action - 1
+    return jax.nn.log_sigmoid(sign * theta[state])
+
+
+@functools.partial(jax.jit, static_argnames=("num_episodes", "num_steps"))
+def sample_episodes(
+    key, theta, num_episodes: int, gamma=GAMMA, start=START, num_steps: int = MAX_STEPS
+) -> Batch:
+    """按 θ 走 num_episodes 个回合，都从 start 出发。"""
+    uniform = jax.random.uniform(key, (num_steps, num_episodes))
+
+    def one_step(carry, u):
+        state, alive = carry
+        action = (u < go_right(theta)[state]).astype(jnp.int32)
+        arrived = state + 2 * action - 1
+        reward = jnp.where(arrived < 0, LEFT_PRIZE, jnp.where(arrived > 2, RIGHT_PRIZE, 0.0))
+        inside = (arrived >= 0) & (arrived <= 2)
+        seen = (state, action, reward * alive, alive)
+        return (jnp.where(inside, arrived, state), alive & inside), seen
+
+    begin = (jnp.full(num_episodes, start), jnp.ones(num_episodes, bool))
+    _, (state, action, reward, alive) = jax.lax.scan(one_step, begin, uniform)
+
+    def look_back(future, reward):
+        future = reward + gamma * future
+        return future, future
+
+    _, future = jax.lax.scan(look_back, jnp.zeros(num_episodes), reward, reverse=True)
+    weight = alive * gamma ** jnp.arange(num_steps)[:, None]
+    columns = (state, action, log_policy(theta, state, action), reward, future, weight)
+    return Batch(*(x.T for x in columns))
+
+
+def surrogate(theta, batch: Batch, baseline=0.0):
+    """一个标量，它对 θ 的梯度是策略梯度的估计。baseline 与 batch.future 可以广播。"""
+    log_prob = log_policy(theta, batch.state, batch.action)  # (num_episodes, num_steps)
+    return (batch.weight * log_prob * (batch.future - baseline)).sum(axis=1).mean()
+
+
+@jax.jit
+def episode_gradients(theta, batch: Batch, baseline=0.0):
+    """每个回合各自的梯度，(num_episodes, 3)；平均起来就是 surrogate 的梯度。baseline 形状同 batch.future。"""
+    baseline = jnp.broadcast_to(baseline, batch.future.shape)
+
+    def of_one(episode, baseline):
+        one = jax.tree.map(lambda x: x[None], episode)
+        return jax.grad(surrogate)(theta, one, baseline[None])
+
+    return jax.vmap(of_one)(batch, baseline)
+
+
+@functools.partial(jax.jit, static_argnames=("seeds", "num_episodes", "num_updates", "critic"))
+def learn_corridor(
+    step_size,
+    num_episodes: int = 4,
+    critic: bool = False,
+    seeds: int = 100,
+    num_updates: int = 100,
+):
+    """seeds 个种子各做 num_updates 步策略梯度，θ 从 0 起。
+
+    critic 为真时，减去当前策略精确的 V 作基线。
+
+    Returns:
+        每次更新之后的策略的精确成绩 ``exact_objective``，(seeds, num_updates)。
+    """
+
+    def one_update(theta, key):
+        batch = sample_episodes(key, theta, num_episodes)
+        baseline = corridor_values(go_right(theta))[batch.state] if critic else 0.0
+        theta = theta + step_size * jax.grad(surrogate)(theta, batch, baseline)
+        return theta, exact_objective(theta)
+
+    def one_seed(seed):
+        keys = jax.random.split(jax.random.key(seed), num_updates)
+        return jax.lax.scan(one_update, jnp.zeros(3), keys)[1]
+
+    return jax.vmap(one_seed)(jnp.arange(seeds))
+
+
+OUTCOMES = ("学会走右门", "还没学完", "困在左门", "来回走，出不去")
+
+
+def outcomes(objective) -> np.ndarray:
+    """每个种子最后的策略属于哪一种，下标见 OUTCOMES。objective (seeds,) 是精确的成绩。
+
+    总走右门是 1.8，总走左门是 0.9，永远出不去是 0。
+    """
+    x = np.asarray(objective)
+    return np.select([x > 1.7, x < 0.05, (x > 0.8) & (x < 0.95)], [0, 3, 2], 1)
+
+
+# ---------------------------------------------------------------- Adam 初见
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "max_steps"))
+def steps_to_bottom(optimizer: str, lr, steepness, angle, max_steps: int = 3000):
+    """从 (1, 1) 出发，走几步才到 f < 0.001 并且不再出来；到不了就是 max_steps + 1。
+
+    碗是 f = ½(x² + steepness·y²)，碗和起点再一起转 angle 弧度。
+    """
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    rotate = jnp.array([[cos, -sin], [sin, cos]])
+    curvature = rotate @ jnp.diag(jnp.array([1.0, steepness])) @ rotate.T  # (2, 2)
+    start = rotate @ jnp.ones(2)
+
+    def one_step(carry, t):
+        x, mu, nu = carry
+        grad = curvature @ x
+        if optimizer == "sgd":
+            x = x - lr * grad
+        else:
+            x, mu, nu = adam_step(x, grad, mu, nu, t, lr=lr)
+        return (x, mu, nu), 0.5 * x @ curvature @ x
+
+    begin = (start, jnp.zeros(2), jnp.zeros(2))
+    steps = jnp.arange(1, max_steps + 1)
+    _, f = jax.lax.scan(one_step, begin, steps)
+    outside = ~(f < 1e-3)  # NaN 也算在外面
+    return jnp.max(jnp.where(outside, steps, 0)) + 1
+
+
+LEARNING_RATES = 10.0 ** np.arange(-4, 0.51, 0.1)
+
+
+def fewest_steps(optimizer: str, steepness: float, angle: float = 0.0) -> int:
+    """在 LEARNING_RATES 里挑最好的学习率，要几步到碗底。"""
+    over_lr = jax.vmap(lambda lr: steps_to_bottom(optimizer, lr, steepness, angle))
+    return int(over_lr(jnp.asarray(LEARNING_RATES)).min())
+
+
+# ---------------------------------------------------------------- JAX 初见
+
+
+def seconds(function: Callable, at_least: float = 2e-3) -> Callable:
+    """返回一个函数：跑够 at_least 秒，报平均一次要几秒。先跑一次，编译不算在内。"""
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    times = max(1, round(at_least / (time.perf_counter() - start)))
+
+    def measure() -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            out = function()
+        jax.block_until_ready(out)  # JAX 交出结果时可能还没算完，要等它
+        return (time.perf_counter() - start) / times
+
+    return measure
+
+
+def time_ratio(first: Callable, second: Callable, rounds: int = 7) -> float:
+    """first 的用时是 second 的几倍。两者轮流跑，各取中位数，别的程序的干扰大致相消。"""
+    one, other = seconds(first), seconds(second)
+    pairs = [(one(), other()) for _ in range(rounds)]
+    a, b = np.median(pairs, axis=0)
+    return float(a / b)
+
+
+def returns_numpy(reward, gamma=0.99):
+    """折扣回报，(..., num_steps) → 同样的形状。NumPy，循环写在 Python 里。"""
+    out, future = np.empty_like(reward), np.zeros_like(reward[..., 0])
+    for t in reversed(range(reward.shape[-1])):
+        future = reward[..., t] + gamma * future
+        out[..., t] = future
+    return out
+
+
+def returns_jax(reward, gamma=0.99):
+    """折扣回报，只会算一个回合：(num_steps,) → (num_steps,)。JAX，循环是 scan。"""
+
+    def look_back(future, reward):
+        future = reward + gamma * future
+        return future, future
+
+    return jax.lax.scan(look_back, 0.0, reward, reverse=True)[1]
+
+
+def compare_numpy_jax() -> dict[str, float]:
+    """几件小事，{事: NumPy 的用时 ÷ JAX 的用时}。大于 1 是 JAX 快。"""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        x = rng.normal(size=shape).astype(np.float32)
+        return x, jnp.asarray(x)
+
+    def little(x):
+        return x * 2 + 1
+
+    def curve(np, x):
+        return np.tanh(x) ** 2 * np.exp(-x * x) + 0.5 * x
+
+    def loss(np, w, x):
+        return (np.tanh(x @ w) ** 2).mean()
+
+    def differences(w, x, h=1e-3):
+        """一个一个参数地动，(1000,)。"""
+        here = loss(np, w, x)
+        return [
+            (loss(np, w + h * (np.arange(len(w)) == i), x) - here) / h for i in range(len(w))
+        ]
+
+    def by_hand(w, x):
+        y = np.tanh(x @ w)
+        return x.T @ (2 * y * (1 - y * y)) / len(x)
+
+    few, few_j = draw(4)
+    many, many_j = draw(1_000_000)
+    one, one_j = draw(1000)
+    rows, rows_j = draw(64, 1000)
+    w, w_j = draw(1000)
+    x, x_j = draw(256, 1000)
+    little_jit = jax.jit(little)
+    curve_jit = jax.jit(lambda x: curve(jnp, x))
+    sort_jit = jax.jit(jnp.sort)
+    returns_jit = jax.jit(returns_jax)
+    returns_vmap = jax.jit(jax.vmap(returns_jax))
+    grad_jit = jax.jit(jax.grad(lambda w: loss(jnp, w, x_j)))
+    return {
+        "四个数，乘 2 加 1，不编译": time_ratio(lambda: little(few), lambda: little(few_j)),
+        "四个数，乘 2 加 1，`jit`": time_ratio(lambda: little(few), lambda: little_jit(few_j)),
+        "一百万个数，七个逐元素的运算，不编译": time_ratio(
+            lambda: curve(np, many), lambda: curve(jnp, many_j)
+        ),
+        "一百万个数，七个逐元素的运算，`jit`": time_ratio(
+            lambda: curve(np, many), lambda: curve_jit(many_j)
+        ),
+        "一百万个数排序，`jit`": time_ratio(lambda: np.sort(many), lambda: sort_jit(many_j)),
+        "一个回合 1000 步的折扣回报，`jit`": time_ratio(
+            lambda: returns_numpy(one), lambda: returns_jit(one_j)
+        ),
+        "64 个回合的折扣回报，`jit` + `vmap`；NumPy 也按批写": time_ratio(
+            lambda: returns_numpy(rows), lambda: returns_vmap(rows_j)
+        ),
+        "1000 个参数的梯度：差分 对 `jax.grad`": time_ratio(
+            lambda: differences(w, x), lambda: grad_jit(w_j), rounds=3
+        ),
+        "1000 个参数的梯度：手推的公式 对 `jax.grad`": time_ratio(
+            lambda: by_hand(w, x), lambda: grad_jit(w_j)
+        ),
+    }
+
+
+def compare_first_call() -> dict[str, float]:
+    """编译的代价：折扣回报的第一次调用，是以后一次的几倍；要调用几次才比 NumPy 划算。"""
+    reward = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    compiled = jax.jit(lambda reward: returns_jax(reward))
+    on_device = jax.block_until_ready(jnp.asarray(reward))
+    start = time.perf_counter()
+    jax.block_until_ready(compiled(on_device))
+    first = time.perf_counter() - start
+    later = np.median([seconds(lambda: compiled(on_device))() for _ in range(5)])
+    numpy = np.median([seconds(lambda: returns_numpy(reward))() for _ in range(5)])
+    return {"first_over_later": first / later, "break_even": first / (numpy - later)}
+
+
+# ---------------------------------------------------------------- 实验
+
+STEP_SIZES = (0.00025, 0.001, 0.004, 0.016, 0.064)
+METHODS = {"策略梯度": 1, "PPO": 4}
+"""每批经验走几步。只走一步时裁剪不起作用，就是普通的策略梯度。"""
+
+EXPERIMENTS = {
+    "step_size": Experiment(
+        PPOConfig(
+            env_name="CartPole-v1",
+            total_timesteps=200_000,
+            num_seeds=10,
+            num_steps=32,
+            num_minibatches=1,
+            anneal_lr=False,
+            ent_coef=0.0,
+        ),
+        {
+            f"{name}，lr = {lr:g}": dict(lr=lr, update_epochs=epochs)
+            for name, epochs in METHODS.items()
+            for lr in STEP_SIZES
+        },
+        metrics=("return", "entropy"),
+        points=50,
+    )
+}
+"""CartPole 上的策略梯度和 PPO，换几个学习率，别的都一样。"""
+
+
+# ---------------------------------------------------------------- 练习
+
+
+def near(answer, expected, tolerance=0.006) -> bool:
+    """两组数形状相同，逐个相差不超过 tolerance（四舍五入到两位小数也算对）。"""
+    answer, expected = np.asarray(answer, float), np.asarray(expected, float)
+    return answer.shape == expected.shape and bool(
+        np.all(np.abs(answer - expected) <= tolerance)
+    )
+
+
+@checker
+def check_values(values) -> str:
+    """练习 2.1：格子 0、1 总向右，格子 2 左右各半，γ = 0.9，三个格子的 V。"""
+    values = np.asarray(values, float)
+    if values.shape != (3,):
+        raise Mistake("要三个数，依次是 V(0)、V(1)、V(2)，例如 [1.0, 1.1, 1.5]。")
+    last = 1 / (1 - GAMMA**2 / 2)
+    expected = np.array([GAMMA**2, GAMMA, 1]) * last
+    if near(values, expected):
+        return f"V(2) = 1 / (1 - γ²/2) = {last:.3f}，往左每退一格乘一次 γ。"
+    known_wrong = [
+        ([2.0, 2.0, 2.0], "你忘了折扣：每走一步，后面的价值要乘一次 γ = 0.9。"),
+        (expected[::-1], "三个数的次序反了：格子 2 离右门最近，价值最大。"),
+        (2 * np.array([0.81, 0.9, 1]), "这是总向右的策略。格子 2 只有一半的机会出门，另一半退回格子 1。"),
+        (np.array([0.81, 0.9, 1]), "格子 2 向左的那一半不是白走：它到了格子 1，那里还有 γV(1)。"),
+        (np.array([0.81, 0.9, 1]) * 2 * last, "出门的奖励 2 只有一半的机会拿到，要乘 ½。"),
+        (np.array([0.81, 0.9, 1]) / (1 - GAMMA / 2), "从格子 2 退到 1、再走回来是两步，要乘两次 γ。"),
+        (np.array([0.81, 0.9, 1]) / (1 - GAMMA**2), "退回格子 1 只有一半的机会，那一项也要乘 ½。"),
+        (expected * GAMMA, "多乘了一次 γ：这一步的奖励不打折。"),
+    ]  # fmt: skip
+    for wrong, hint in known_wrong:
+        if near(values, wrong):
+            raise Mistake(hint)
+    good = [i for i in range(3) if near(values[i], expected[i])]
+    if good:
+        shown = "、".join(f"V({i})" for i in good)
+        raise Mistake(f"{shown} 对了，其余的再看看：V(0) = γV(1)，V(1) = γV(2)。")
+    raise Mistake("列三个方程：V(0) = γV(1)，V(1) = γV(2)，V(2) = ½·2 + ½·γV(1)，再代入。")
+
+
+@checker
+def check_one_percent(gamma, steps) -> str:
+    """练习 2.2：γ 取多少，100 步之外只剩 1%；γ = 0.99 时要多少步才不到 1%。"""
+    if isinstance(gamma, str) or isinstance(steps, str):
+        raise Mistake("答案应当是两个数，不要加引号。")
+    expected = 0.01**0.01
+    if not near(gamma, expected, 0.0006):
+        if near(gamma, 0.99, 1e-6):
+            raise Mistake(
+                "0.99 是 1 - 1/100，它的视野是 100 步；0.99 的 100 次方还有 0.366，离 1% 还远。"
+            )
+        if near(gamma, 0.01, 1e-6):
+            raise Mistake("0.01 是要剩下的比例。γ 满足 γ¹⁰⁰ = 0.01。")
+        if near(gamma, 0.01 ** (1 / 99), 1e-4) or near(gamma, 0.01 ** (1 / 101), 1e-4):
+            raise Mistake("差了一步：100 步之外乘的是 γ 的 100 次方。")
+        if gamma > 1:
+            raise Mistake("γ 不能大于 1，那样越远的奖励越重要。")
+        raise Mistake(
+            f"你的 γ，100 次方是 {float(gamma) ** 100:.3g}，要的是 0.01。开 100 次方试试。"
+        )
+    if near(steps, 459, 0.01):
+        return "0.99 的 459 次方才第一次小于 1%；100 步时还有 36.6%。"
+    if near(steps, 458, 0.99):
+        raise Mistake("γ 对了。ln 0.01 / ln 0.99 = 458.2，第 458 步时还略高于 1%，要往上取整。")
+    if near(steps, 100, 0.01) or near(steps, 99, 0.01):
+        raise Mistake("γ 对了。0.99 的 100 次方是 0.366，不是 1%。")
+    raise Mistake("γ 对了。第二问：0.99 的 n 次方小于 0.01，两边取对数，不等号的方向要当心。")
+
+
+@checker
+def check_my_surrogate(my_surrogate) -> str:
+    """练习 2.3：策略梯度的目标，一个要最大化的标量。"""
+    rng = np.random.default_rng(0)
+    log_prob = np.log(rng.uniform(0.2, 0.9, (3, 4)))
+    future, baseline = rng.uniform(0, 2, (3, 4)), rng.uniform(0, 2, (3, 4))
+    weight = 0.9 ** np.arange(4) * np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
+    answer = my_surrogate(*map(jnp.asarray, (log_prob, future, weight, baseline)))
+    if answer is None:
+        raise Mistake("你的函数没有返回值。最后用 return 交出结果。")
+    result = np.asarray(answer, float)
+    if result.shape == (3,):
+        raise Mistake("每个回合一个数了，再沿回合求平均，得到一个标量。")
+    if result.shape != ():
+        raise Mistake(f"要一个标量，jax.grad 才能对它求导；你的形状是 {result.shape}。")
+    gain = future - baseline
+    terms = weight * log_prob * gain  # (3, 4)
+    expected = terms.sum(axis=1).mean()
+    known_wrong = [
+        (-expected, "差一个负号。这里要的是最大化的目标；交给优化器最小化时才取负。"),
+        (terms.mean(), "你对所有位置求了平均。回合有长有短，要在回合里求和，再对回合求平均。"),
+        (terms.sum(), "你把回合也加起来了；对回合要求平均，步长才不随回合的个数变。"),
+        ((log_prob * gain).sum(axis=1).mean(), "忘了乘 weight：它是 γ^t，回合结束之后是 0，没有它就把结束之后的空位也算进去了。"),
+        ((weight * log_prob * future).sum(axis=1).mean(), "忘了减基线。"),
+        ((weight * log_prob * (future + baseline)).sum(axis=1).mean(), "基线是减去，不是加上。"),
+        ((weight * log_prob * -gain).sum(axis=1).mean(), "减反了：是回报减基线，比预期好为正。"),
+        ((weight * np.exp(log_prob) * gain).sum(axis=1).mean(), "你用了概率。要用对数概率：样本已经是按概率抽来的，常见的动作本来就来得多，要除回去。"),
+        ((weight * (log_prob * future - baseline)).sum(axis=1).mean(), "次序错了：先从回报里减去基线，再乘对数概率。"),
+    ]  # fmt: skip
+    if np.isclose(result, expected, atol=1e-5):
+        return "对它求导，就是策略梯度的估计。"
+    for wrong, hint in known_wrong:
+        if np.isclose(result, wrong, atol=1e-5):
+            raise Mistake(hint)
+    raise Mistake(
+        "逐步算 weight × log_prob × (future - baseline)，回合之内求和，回合之间求平均。"
+    )
+
+
+@checker
+def check_batch_returns(batch_returns) -> str:
+    """练习 2.4：用 vmap 把只会算一个回合的函数变成批量的，(num_gammas, num_episodes)。"""
+    reward = np.arange(12.0).reshape(3, 4) ** 2 / 10
+    gamma = np.array([0.0, 0.5, 1.0])
+    answer = batch_returns(jnp.asarray(reward), jnp.asarray(gamma))
+    if answer is None:
+        raise Mistake("你的函数没有返回值。最后用 return 交出结果。")
+    result = np.asarray(answer, float)
+    expected = (gamma[:, None, None] ** np.arange(4) * reward).sum(axis=-1)  # (3, 3)
+    if result.shape == expected.shape and np.allclose(result, expected, atol=1e-4):
+        return "两个轴，两次 vmap；一个回合的函数一个字也没有改。"
+    if result.shape == expected.shape and np.allclose(result, expected.T, atol=1e-4):
+        raise Mistake("两个轴反了：外面的那次 vmap 的轴排在最前，它应当是 γ。")
+    if result.shape == (3,) and np.allclose(result, np.diag(expected), atol=1e-4):
+        raise Mistake(
+            "第 i 个回合只配了第 i 个 γ。每次 vmap 只走一个轴，另一个参数在 in_axes 里写 None。"
+        )
+    if result.shape == (3,):
+        raise Mistake("只批了一个轴。再套一次 vmap。")
+    if result.shape == ():
+        raise Mistake("结果是一个数。应当是 (num_gammas, num_episodes)。")
+    raise Mistake(
+        f"形状应当是 (num_gammas, num_episodes)，这里是 (3, 3)；你的是 {result.shape}。"
+    )
