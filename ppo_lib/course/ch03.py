@@ -1,0 +1,357 @@
+"""第 3 章的实验、键的补充说明和练习检查。"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+
+from ppo_lib.config import (
+    FIELDS,
+    ConfigError,
+    PPOConfig,
+    allowed,
+    by_group,
+    load_config,
+    yaml_value,
+)
+from ppo_lib.course.experiment import Experiment, final_scores
+from ppo_lib.course.verdict import Mistake, checker
+from ppo_lib.training import take_minibatches
+
+# ---------------------------------------------------------------- 步数的算术
+
+
+def plan(cfg: PPOConfig) -> dict[str, int]:
+    """一份配置要做多少事，都是整数。"""
+    return {
+        "一次更新的经验": cfg.batch_size,  # num_envs × num_steps
+        "更新次数": cfg.num_updates,  # 向下取整
+        "丢掉的步数": cfg.dropped_timesteps,
+        "小批次的大小": cfg.batch_size // cfg.num_minibatches,
+        "参数动的次数": cfg.num_updates * cfg.update_epochs * cfg.num_minibatches,
+    }
+
+
+# ---------------------------------------------------------------- 键
+
+
+class Note(NamedTuple):
+    """字段自己的说明之外，读表的人还要知道的。"""
+
+    unit: str  # 单位；没有单位就是空的
+    usual: tuple  # 常用的取值：两个数是从小到大的范围；别的类型逐个列出
+    where: str  # 在哪里试给你看
+
+
+HERE = "本章的图"
+NOTES = {
+    "total_timesteps": Note("步", (100_000, 10_000_000), "第 1、9 章"),
+    "num_envs": Note("个", (4, 4096), HERE),
+    "num_steps": Note("步", (16, 2048), HERE),
+    "lr": Note("", (1e-4, 1e-2), HERE),
+    "optimizer": Note("", ("adam",), HERE + "，第 8 章"),
+    "anneal_lr": Note("", (True, False), HERE),
+    "beta_1": Note("", (0.0, 0.95), "第 8 章"),
+    "beta_2": Note("", (0.9, 0.999), "第 8 章"),
+    "adam_eps": Note("", (1e-8, 1e-5), "第 8 章"),
+    "max_grad_norm": Note("", (0.5, 10.0), HERE),
+    "running_grad_decay": Note("", (0.0, 0.99), "只管诊断；第 12 章"),
+    "update_epochs": Note("遍", (1, 10), HERE + "，第 7 章"),
+    "num_minibatches": Note("个", (1, 32), HERE),
+    "shuffle": Note("", ("samples", "envs_once"), "第 5 章"),
+    "gamma": Note("每步", (0.9, 0.999), HERE),
+    "gae_lambda": Note("每步", (0.9, 1.0), HERE + "，第 6 章"),
+    "bootstrap_truncation": Note("", (True,), "第 6、9 章"),
+    "advantage_norm": Note("", ("minibatch", "batch"), "第 12 章"),
+    "clip_eps": Note("", (0.1, 0.3), HERE + "，第 7 章"),
+    "clip_value": Note("", (False, True), "第 11 章"),
+    "ent_coef": Note("目标 / nat", (0.0, 0.05), HERE + "，第 9 章"),
+    "vf_coef": Note("", (0.25, 1.0), HERE),
+    "activation": Note("", ("relu", "tanh"), HERE + "，第 4 章"),
+    "hidden_sizes": Note("个", ((64, 64), (256, 256)), "第 4 章"),
+    "shared_trunk": Note("", (False, True), "第 4 章"),
+    "critic_bias": Note("同折扣回报", (0.0,), "第 9 章"),
+    "env_name": Note("", ("CartPole-v1", "MountainCar-v0"), "第 1、9 章"),
+    "obs_scaling": Note("", ("none", "bounds"), "第 12 章"),
+    "reward_shaping": Note("", ("none", "energy"), "第 12 章"),
+    "shaping_scale": Note("倍", (0.1, 10.0), "第 12 章"),
+    "seed": Note("", (0,), "第 1 章"),
+    "num_seeds": Note("个", (5, 30), "第 1 章"),
+    "tracker": Note("", ("wandb", "tensorboard", "none"), "第 11 章"),
+    "project": Note("", ("optimize",), "第 11 章"),
+    "job_type": Note("", ("ppo",), "第 11 章"),
+    "wandb_mode": Note("", ("offline", "online"), "第 11 章"),
+}
+"""键 → 补充说明。键、默认值、含义、允许的取值都从 ``FIELDS`` 来，不在这里另抄。"""
+
+KINDS = {"static": "静态", "traced": "动态", "run": "跑多少", "log": "记录"}
+
+
+def key_table(group: str) -> str:
+    """一组键的 Markdown 表。"""
+    rows = [
+        "| 键 = 默认 | 管什么（单位） | 允许；常用 | 类 | 在哪里试 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, fields in by_group():
+        for field in fields if name == group else ():
+            note, spec = NOTES[field.name], field.metadata
+            unit = f"（{note.unit}）" if note.unit else ""
+            choices = allowed(field).replace(" | ", "、")
+            rows.append(
+                f"| `{field.name}` = {yaml_value(field.default)} | {spec['help']}{unit} "
+                f"| {choices}；常用 {usual(note)} | {KINDS[spec['kind']]} | {note.where} |"
+            )
+    return "\n".join(rows)
+
+
+def usual(note: Note) -> str:
+    """常用的取值，写给人看。"""
+    values = note.usual
+    if len(values) == 2 and all(type(x) in (int, float) for x in values):
+        return "{:g} 到 {:g}".format(*values) if values[1] < 1e5 else "十万到千万"
+    return "、".join(map(yaml_value, values))
+
+
+def another(field: dataclasses.Field) -> Any:
+    """与默认不同的一个合法的值。"""
+    default, choices = field.default, field.metadata["choices"]
+    if choices:
+        return next(x for x in choices if x != default)
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return default // 2 if default > 1 else default + 1
+    if isinstance(default, float):
+        return default / 2 or 0.5
+    return {"env_name": "CartPole-v1", "hidden_sizes": (32, 32)}.get(field.name, "another")
+
+
+def needs_new_program(key: str) -> bool:
+    """从默认配置出发只改这个键，要不要另一个编译好的程序。程序按 ``cfg.static()`` 缓存。"""
+    changed = PPOConfig(**{key: another(FIELDS[key])})
+    return changed.static() != PPOConfig().static()
+
+
+# ---------------------------------------------------------------- 实验一：动的次数与小批次
+
+
+def smaller(size: int):
+    """换掉 ``take_minibatches``：小批次照样切，但每个只留前 size 个样本，其余的这一步不用。
+
+    样本已经打乱，所以留下的是随机的一部分。于是小批次的大小可以单独改，参数动的次数不变。
+    """
+
+    def take(batch, order, cfg):
+        minibatches = take_minibatches(batch, order, cfg)  # (num_minibatches, batch, ...)
+        return jax.tree.map(lambda x: x[:, :size], minibatches)
+
+    return take
+
+
+EPOCHS = (1, 2, 4, 8, 16)
+SIZES = (512, 128, 32)
+
+EXPERIMENTS = {
+    "moves": Experiment(
+        PPOConfig(
+            env_name="CartPole-v1", total_timesteps=100_000, num_seeds=10, shuffle="samples"
+        ),
+        {f"{epochs} 遍，每步 {size} 条": dict(update_epochs=epochs) for size in SIZES for epochs in EPOCHS}
+        | {
+            "第 1 章的默认": dict(shuffle="envs_once"),
+            "第 1 章的 num_envs=4": dict(shuffle="envs_once", num_envs=4),
+            "第 1 章的 update_epochs=8": dict(shuffle="envs_once", update_epochs=8),
+            "16 个环境，16 个小批次": dict(num_minibatches=16),
+            "4 个环境，1 个小批次": dict(num_envs=4, num_minibatches=1),
+            "4 个环境，4 个小批次": dict(num_envs=4),
+            "2 遍，lr 四倍": dict(lr=1.6e-2),
+            "8 遍，lr 四分之一": dict(update_epochs=8, lr=1e-3),
+            "128 个环境 × 16 步": dict(num_envs=128, num_steps=16),
+            "64 个环境 × 32 步": dict(num_envs=64, num_steps=32),
+            "4 个环境 × 512 步": dict(num_envs=4, num_steps=512),
+        },
+        points=24,
+        patches={
+            f"{epochs} 遍，每步 {size} 条": {"ppo_lib.training.take_minibatches": smaller(size)}
+            for size in SIZES[1:]
+            for epochs in EPOCHS
+        },
+    ),
+}  # fmt: skip
+"""moves：参数动的次数、小批次的大小、经验的新旧，分开来改。"""
+
+ONE_AT_A_TIME = {
+    "traced": {
+        "lr": (2.5e-4, 1e-3, 1e-2, 4e-2),
+        "max_grad_norm": (0.1, 0.5, 1e6),
+        "gamma": (0.9, 0.95, 0.999, 1.0),
+        "gae_lambda": (0.0, 0.8, 1.0),
+        "clip_eps": (0.1, 0.4),
+        "ent_coef": (0.0, 0.03, 0.1),
+        "vf_coef": (0.0, 0.1, 2.0),
+    },
+    "static": {
+        "anneal_lr": (False,),
+        "optimizer": ("rmsprop", "sgd"),
+        "num_envs": (4, 64),
+        "num_steps": (16, 32, 512),
+        "update_epochs": (1, 4, 16),
+        "num_minibatches": (1, 16),
+        "activation": ("tanh",),
+    },
+}
+"""敏感度：每次只改一个键，取值都不同于默认。"""
+
+EXPERIMENTS |= {
+    kind: Experiment(
+        PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=10),
+        ({"默认": {}} if kind == "traced" else {})
+        | {f"{key}={x}": {key: x} for key, values in keys.items() for x in values},
+        points=24,
+    )
+    for kind, keys in ONE_AT_A_TIME.items()
+}
+
+
+def scores_and_means(runs: xr.Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """做法的名字 → (每个种子最后十分之一的平均 (seed,), 整段的平均 (seed,))。"""
+    final, whole = final_scores(runs), runs["return"].mean("point")
+    return {
+        str(name): (final.sel(variant=name).values, whole.sel(variant=name).values)
+        for name in runs["variant"].values
+    }
+
+
+# ---------------------------------------------------------------- 练习
+
+CASE = PPOConfig(
+    env_name="CartPole-v1",
+    total_timesteps=100_000,
+    num_envs=8,
+    num_steps=96,
+    update_epochs=3,
+    num_minibatches=4,
+)
+"""练习 3.1 的配置。"""
+
+
+@checker
+def check_plan(num_updates, dropped, minibatch_size, moves) -> str:
+    """练习 3.1：更新次数、丢掉的步数、小批次的大小、参数动的次数。"""
+    batch, updates = CASE.batch_size, CASE.num_updates
+    per_update = CASE.update_epochs * CASE.num_minibatches
+    if num_updates != updates:
+        raise Mistake(
+            {
+                updates + 1: "更新次数多了一次：剩下的步数不够一次更新，要向下取整。",
+                CASE.total_timesteps
+                // CASE.num_envs: "更新次数：你忘了每个环境要走 num_steps 步。",
+                CASE.total_timesteps // CASE.num_steps: "更新次数：你忘了有 num_envs 个环境。",
+                updates
+                // CASE.update_epochs: "更新次数：重复使用经验不多用环境的步数，不要除以 update_epochs。",
+                CASE.total_timesteps / batch: "更新次数要取整：零头不会跑。",
+            }.get(num_updates, "更新次数 = 总步数 ÷（num_envs × num_steps），向下取整。")
+        )
+    if dropped != CASE.dropped_timesteps:
+        raise Mistake("丢掉的步数 = 总步数 - 更新次数 × 一次更新的步数，也就是用 % 求的余数。")
+    if minibatch_size != batch // CASE.num_minibatches:
+        raise Mistake(
+            {
+                batch: "小批次的大小：这是整批。num_minibatches 是切成几块，不是一块有几条。",
+                batch
+                // per_update: "小批次的大小：不要除以 update_epochs，每一遍都把整批重新切一次。",
+                CASE.num_minibatches: "小批次的大小：num_minibatches 是切成几块，不是一块有几条。",
+            }.get(minibatch_size, "小批次的大小 = num_envs × num_steps ÷ num_minibatches。")
+        )
+    if moves != updates * per_update:
+        raise Mistake(
+            {
+                updates * CASE.num_minibatches: "参数动的次数：漏乘了 update_epochs。",
+                updates
+                * CASE.update_epochs: "参数动的次数：漏乘了 num_minibatches，一遍里每个小批次都动一次。",
+                updates: "参数动的次数：一次更新里不只动一次。",
+                per_update: "参数动的次数：这是一次更新里的；再乘上更新次数。",
+            }.get(moves, "参数动的次数 = 更新次数 × update_epochs × num_minibatches。")
+        )
+    return f"四个数都对。核对一下：{moves} × {minibatch_size} = {batch * updates} × {CASE.update_epochs}。"
+
+
+@checker
+def check_num_programs(programs) -> str:
+    """练习 3.2：sweep(cfg, lr=[三个值], num_envs=[4, 8], activation=["relu", "tanh"])，五个种子，编译几个程序。"""
+    if programs == 4:
+        return "只有静态的两个轴要乘：2 × 2。三个 lr、五个种子都是程序的输入。"
+    raise Mistake(
+        {
+            12: "这是网格的点数。lr 是动态的：三个值用同一个程序。",
+            60: "这是训练的次数。种子和 lr 都是程序的输入，不引起编译。",
+            20: "种子是程序的输入（在 CPU 上），不引起编译。",
+            7: "取值的个数要相乘，不是相加；而且 lr 不算。",
+            3: "三个轴里有动态的；静态的轴每一种组合编译一个。",
+            2: "静态的轴有两个，它们的组合各编译一个。",
+            1: "num_envs 改变数组的形状，activation 改变运算，一个程序装不下。",
+        }.get(programs, "先把三个轴分成静态和动态，再数静态的组合。")
+    )
+
+
+@checker
+def check_horizon(horizon) -> str:
+    """练习 3.3：最小的整数 n，使 γⁿ < share。"""
+    cases = [(0.99, 0.01), (0.9, 0.5), (0.999, 0.1)]
+    answers = [horizon(gamma, share) for gamma, share in cases]
+    if any(x is None for x in answers):
+        raise Mistake("你的函数没有返回值。")
+    exact = [math.log(share) / math.log(gamma) for gamma, share in cases]
+    result = np.asarray(answers, float)
+    if np.array_equal(result, np.ceil(exact)):
+        return f"γ = 0.99 时，要 {answers[0]} 步之后，权重才不到 1%。"
+    known_wrong = [
+        ([round(1 / (1 - gamma)) for gamma, _ in cases], "这是 1/(1-γ)：权重的总和，那一步的权重还有约 1/e，与 share 无关。"),
+        (np.floor(exact), "差一步：向下取整时，γⁿ 还没有小于 share。"),
+        ([math.log(gamma) / math.log(share) for gamma, share in cases], "分子分母反了：n = ln(share) / ln(γ)。"),
+        (-np.asarray(exact), "符号反了：两个对数都是负的，商是正的。"),
+        (np.asarray(exact), "公式对了，再取整：要最小的整数 n，用 math.ceil。"),
+        ([1 - share for _, share in cases], "返回的应当是步数，不是权重。"),
+    ]  # fmt: skip
+    for wrong, hint in known_wrong:
+        if np.allclose(result, wrong, atol=0.02):
+            raise Mistake(hint)
+    raise Mistake(
+        f"γ = {cases[0][0]}、share = {cases[0][1]} 时应当是 {math.ceil(exact[0])}，你的是 {answers[0]}。"
+    )
+
+
+@checker
+def check_overrides(overrides: Iterable[str]) -> str:
+    """练习 3.4：总步数、每次更新的经验、小批次的大小都不变，参数动的次数变成四倍。"""
+    if isinstance(overrides, str):
+        raise Mistake('要一个列表，哪怕只有一项，例如 ["lr=1e-3"]。')
+    if isinstance(overrides, dict):
+        raise Mistake('每一项是一个 "键=值" 的字符串，不是字典，例如 ["lr=1e-3"]。')
+    try:
+        cfg = load_config(overrides=overrides)
+    except ConfigError as error:
+        raise Mistake(f"库不接受：{error}") from None
+    before, after = plan(PPOConfig()), plan(cfg)
+    if cfg.total_timesteps != PPOConfig().total_timesteps:
+        raise Mistake("总步数变了：题目不许多采经验。")
+    if after["一次更新的经验"] != before["一次更新的经验"]:
+        raise Mistake(
+            f"一次更新的经验成了 {after['一次更新的经验']} 条；num_envs × num_steps 要不变。"
+        )
+    if after["小批次的大小"] != before["小批次的大小"]:
+        raise Mistake(
+            f"小批次成了 {after['小批次的大小']} 条：切得更碎，动的次数多了，每次看的样本却少了。"
+        )
+    if after["参数动的次数"] != 4 * before["参数动的次数"]:
+        raise Mistake(
+            f"参数动 {after['参数动的次数']} 次，应当是 {4 * before['参数动的次数']} 次。"
+        )
+    return "总步数、经验、小批次都不变，动的次数要变成四倍，就只能让每条经验多用几遍。"

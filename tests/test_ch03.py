@@ -1,0 +1,194 @@
+"""第 3 章的检查：每道题两种对的写法，和几种错的写法应得的提示；表、算术和实验的配置。"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ppo_lib import PPOConfig
+from ppo_lib.config import FIELDS, by_group, checked
+from ppo_lib.course.ch03 import (
+    CASE,
+    EXPERIMENTS,
+    NOTES,
+    another,
+    check_horizon,
+    check_num_programs,
+    check_overrides,
+    check_plan,
+    key_table,
+    needs_new_program,
+    plan,
+    smaller,
+)
+from ppo_lib.training import minibatch_orders, take_minibatches
+
+
+def by_loop(gamma, share):
+    n = 0
+    while gamma**n >= share:
+        n += 1
+    return n
+
+
+@pytest.mark.parametrize(
+    "answer", [(130, 160, 192, 1560), tuple(np.array([130, 160, 192, 1560]))]
+)
+def test_3_1_right(answer):
+    assert check_plan(*answer).passed
+
+
+def test_3_1_agrees_with_the_library():
+    p = plan(CASE)
+    assert check_plan(
+        p["更新次数"], p["丢掉的步数"], p["小批次的大小"], p["参数动的次数"]
+    ).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        ((131, 160, 192, 1560), "多了一次"),
+        ((12_500, 160, 192, 1560), "num_steps"),
+        ((1041, 160, 192, 1560), "num_envs"),
+        ((43, 160, 192, 1560), "不要除以 update_epochs"),
+        ((100_000 / 768, 160, 192, 1560), "取整"),
+        ((7, 160, 192, 1560), "向下取整"),
+        ((130, 0, 192, 1560), "余数"),
+        ((130, 160, 768, 1560), "整批"),
+        ((130, 160, 64, 1560), "不要除以 update_epochs"),
+        ((130, 160, 4, 1560), "切成几块"),
+        ((130, 160, 192, 520), "漏乘了 update_epochs"),
+        ((130, 160, 192, 390), "漏乘了 num_minibatches"),
+        ((130, 160, 192, 12), "再乘上更新次数"),
+        ((130, 160, 192, 130), "不只动一次"),
+        ((..., 160, 192, 1560), "换成你的答案"),
+    ],
+)
+def test_3_1_wrong(answer, hint):
+    verdict = check_plan(*answer)
+    assert not verdict.passed and hint in verdict.message, verdict
+
+
+@pytest.mark.parametrize("answer", [4, 2 * 2, 4.0, np.int64(4)])
+def test_3_2_right(answer):
+    assert check_num_programs(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (12, "网格的点数"),
+        (60, "训练的次数"),
+        (7, "相乘"),
+        (2, "组合"),
+        (1, "装不下"),
+        (5, "数静态的组合"),
+        (..., "换成你的答案"),
+    ],
+)
+def test_3_2_wrong(answer, hint):
+    verdict = check_num_programs(answer)
+    assert not verdict.passed and hint in verdict.message, verdict
+
+
+@pytest.mark.parametrize(
+    "answer", [lambda gamma, share: math.ceil(math.log(share) / math.log(gamma)), by_loop]
+)
+def test_3_3_right(answer):
+    assert check_horizon(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda gamma, share: 1 / (1 - gamma), "权重的总和"),
+        (lambda gamma, share: int(math.log(share) / math.log(gamma)), "差一步"),
+        (lambda gamma, share: math.log(share) / math.log(gamma), "再取整"),
+        (lambda gamma, share: math.log(gamma) / math.log(share), "反了"),
+        (lambda gamma, share: -math.log(share) / math.log(gamma), "符号反了"),
+        (lambda gamma, share: None, "没有返回值"),
+        (lambda gamma, share: 100, "应当是 459"),
+        (lambda gamma: 100, "出错"),
+    ],
+)
+def test_3_3_wrong(answer, hint):
+    verdict = check_horizon(answer)
+    assert not verdict.passed and hint in verdict.message, verdict
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ["update_epochs=8"],
+        ["update_epochs=8", "lr=1e-3"],
+        ("num_envs=8", "num_steps=256", "update_epochs=8"),
+    ],
+)
+def test_3_4_right(answer):
+    assert check_overrides(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (["num_minibatches=16"], "看的样本却少了"),
+        (["num_envs=4"], "num_envs × num_steps 要不变"),
+        (["total_timesteps=8e6"], "总步数变了"),
+        (["update_epochs=4"], "应当是 31232"),
+        (["update_epoch=8"], "update_epochs"),
+        (["update_epochs"], "键=值"),
+        ("update_epochs=8", "列表"),
+        ({"update_epochs": 8}, "字典"),
+        ([], "应当是 31232"),
+        (..., "换成你的答案"),
+    ],
+)
+def test_3_4_wrong(answer, hint):
+    verdict = check_overrides(answer)
+    assert not verdict.passed and hint in verdict.message, verdict
+
+
+def test_the_table_covers_every_key():
+    assert set(NOTES) == set(FIELDS)
+    text = "\n".join(key_table(group) for group, _ in by_group())
+    assert all(text.count(f"| `{name}` = ") == 1 for name in FIELDS)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_usual_values_are_accepted(name):
+    for value in NOTES[name].usual:
+        checked(FIELDS[name], value)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_only_static_keys_change_the_program(name):
+    assert another(FIELDS[name]) != FIELDS[name].default
+    assert needs_new_program(name) == (FIELDS[name].metadata["kind"] == "static")
+
+
+def test_the_budget_identity():
+    for cfg in (PPOConfig(), CASE, PPOConfig(update_epochs=7, num_minibatches=8)):
+        p = plan(cfg)
+        used = cfg.total_timesteps - cfg.dropped_timesteps
+        assert p["参数动的次数"] * p["小批次的大小"] == used * cfg.update_epochs
+
+
+def test_smaller_minibatches_are_parts_of_the_usual_ones():
+    cfg = PPOConfig(num_envs=8, num_steps=16, shuffle="samples")
+    batch = jnp.arange(128.0).reshape(16, 8)
+    order = minibatch_orders(jax.random.key(0), cfg)[0]
+    usual, small = take_minibatches(batch, order, cfg), smaller(5)(batch, order, cfg)
+    assert small.shape == (4, 5) and (small == usual[:, :5]).all()
+
+
+def test_every_variant_is_a_valid_config_with_enough_updates():
+    for experiment in EXPERIMENTS.values():
+        for change in experiment.variants.values():
+            assert (
+                dataclasses.replace(experiment.base, **change).num_updates >= experiment.points
+            )
+        assert set(experiment.patches) <= set(experiment.variants)
