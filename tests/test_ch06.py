@@ -1,5 +1,7 @@
 """第 6 章的检查：每道题对的和错的写法；走廊的真值与抽样对得上；写错的 GAE 错在该错的地方。"""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,8 @@ from ppo_lib.course.ch06 import (
     on_example,
     walk,
 )
+from ppo_lib.rollout import Transition
+from ppo_lib.training import make_batch
 
 
 @pytest.mark.parametrize("answer", [[-0.5, -1, 0], np.array([-0.5, -1.0, 0.0])])
@@ -272,3 +276,21 @@ def test_experiments_are_well_formed():
     for experiment in ch06.EXPERIMENTS.values():
         assert set(experiment.patches) <= set(experiment.variants)
         assert experiment.points <= experiment.base.num_updates
+
+
+def test_the_config_key_treats_timeouts_as_ends_in_the_same_way():
+    """``bootstrap_truncation=False`` 与“截断当终止”是同一回事。"""
+
+    column = {
+        name: np.asarray(getattr(example, name.upper()), float)[:, None]
+        for name in ("obs", "action", "value", "next_value", "reward")
+    }
+    ends = dict(
+        terminated=example.TERMINATED[:, None],
+        truncated=(AFTER_STEP_3 | example.TRUNCATED)[:, None],
+    )
+    rollout = Transition(log_prob=column["obs"], **column, **ends)
+    cfg = dataclasses.replace(ch06.CARTPOLE, bootstrap_truncation=False)
+    batch = make_batch(rollout, cfg.hyperparams(), cfg)
+    by_hand = on_example(WRONG["截断当终止"], truncated=ends["truncated"][:, 0])
+    np.testing.assert_allclose(batch.advantage[:, 0], by_hand, rtol=1e-5)
