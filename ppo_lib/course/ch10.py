@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 
@@ -10,13 +11,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from omegaconf import OmegaConf
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.experiment import Experiment, final_scores
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.recorded import load_grid
 from ppo_lib.statistics import bootstrap_band, iqm
-from ppo_lib.widgets.explorer import check_dataset
+from ppo_lib.widgets.explorer import ReturnExplorer, check_dataset, train_live
 
 # ---------------------------------------------------------------- 实验
 
@@ -84,6 +86,26 @@ def caption(name: str) -> str:
     )
 
 
+def grid_config(name: str) -> PPOConfig:
+    """录一个网格时共同的配置。"""
+    return PPOConfig(
+        **OmegaConf.to_container(OmegaConf.create(load_grid(name).attrs["config"]))
+    )
+
+
+def explorer(name: str, **start: float) -> ReturnExplorer:
+    """一个网格的探索器，滑块从默认的配置出发，start 另定几个。有内核时，按钮用没有用过的种子训练。"""
+    grid, cfg = load_grid(name), grid_config(name)
+    axes = grid["return"].dims[:-2]
+    return ReturnExplorer(
+        grid,
+        axes=axes,
+        start={axis: getattr(cfg, axis) for axis in axes} | start,
+        live=train_live(dataclasses.replace(cfg, seed=NEW_SEED)),
+        caption=caption(name),
+    )
+
+
 # ---------------------------------------------------------------- 统计
 
 
@@ -109,6 +131,17 @@ def variance_shares(scores: xr.DataArray) -> dict[tuple[str, ...], float]:
     del effects[()]
     total = float(scores.var())
     return {keys: float((effect**2).mean()) / total for keys, effect in effects.items()}
+
+
+def noise_share(scores: xr.DataArray, keys: tuple[str, ...]) -> float:
+    """这几个键其实毫无作用时，单凭种子的噪声，``variance_shares`` 里这一份平均也会有多大。
+
+    假定各格的噪声一样大、互不相关。
+    """
+    within = variance_shares(scores)["seed",]
+    cells = scores.size / scores.sizes["seed"]
+    freedom = np.prod([scores.sizes[key] - 1 for key in keys])
+    return float(within / (scores.sizes["seed"] - 1) * freedom / cells)
 
 
 def pick_and_retest(scores: xr.DataArray, pick: int = 3) -> tuple[float, float]:
