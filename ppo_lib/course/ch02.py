@@ -197,7 +197,6 @@ def fewest_steps(optimizer: str, steepness: float, angle: float = 0.0) -> int:
 
 def seconds(function: Callable, at_least: float = 2e-3) -> Callable:
     """返回一个函数：跑够 at_least 秒，报平均一次要几秒。先跑一次，编译不算在内。"""
-    start = time.perf_counter()
     jax.block_until_ready(function())
     start = time.perf_counter()
     jax.block_until_ready(function())
@@ -213,11 +212,10 @@ def seconds(function: Callable, at_least: float = 2e-3) -> Callable:
     return measure
 
 
-def time_ratio(first: Callable, second: Callable, rounds: int = 7) -> float:
-    """first 的用时是 second 的几倍。两者轮流跑，各取中位数，别的程序的干扰大致相消。"""
+def time_ratio(first: Callable, second: Callable, rounds: int = 15) -> float:
+    """first 的用时是 second 的几倍。两者轮流跑，各取最快的一次：别的程序只会让它变慢。"""
     one, other = seconds(first), seconds(second)
-    pairs = [(one(), other()) for _ in range(rounds)]
-    a, b = np.median(pairs, axis=0)
+    a, b = np.min([(one(), other()) for _ in range(rounds)], axis=0)
     return float(a / b)
 
 
@@ -313,8 +311,8 @@ def compare_first_call() -> dict[str, float]:
     start = time.perf_counter()
     jax.block_until_ready(compiled(on_device))
     first = time.perf_counter() - start
-    later = np.median([seconds(lambda: compiled(on_device))() for _ in range(5)])
-    numpy = np.median([seconds(lambda: returns_numpy(reward))() for _ in range(5)])
+    later = min(seconds(lambda: compiled(on_device))() for _ in range(7))
+    numpy = min(seconds(lambda: returns_numpy(reward))() for _ in range(7))
     return {"first_over_later": first / later, "break_even": first / (numpy - later)}
 
 
