@@ -1,0 +1,261 @@
+"""第 8 章的检查：每道题两种对的写法，和几种错的写法应得的提示；改动过的优化器改的正是说的那一处。"""
+
+import dataclasses
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ppo_lib import PPOConfig
+from ppo_lib.course import ch08
+from ppo_lib.course.ch08 import (
+    CHANGES,
+    PATCHES,
+    check_first_step,
+    check_memory,
+    check_my_adam,
+    check_same_path,
+    correction_factor,
+    split_one_update,
+    without_bias_correction,
+)
+from ppo_lib.optimizer import adam_step, make_optimizer
+
+
+def by_keywords(param, grad, mu, nu, t, lr, beta_1, beta_2, eps):
+    return adam_step(param, grad, mu, nu, t, lr=lr, beta_1=beta_1, beta_2=beta_2, eps=eps)
+
+
+def factored(param, grad, mu, nu, t, lr, beta_1, beta_2, eps):
+    mu = mu + (1 - beta_1) * (grad - mu)
+    nu = nu + (1 - beta_2) * (grad * grad - nu)
+    scale = (1 - beta_2**t) ** 0.5
+    return param - lr * scale / (1 - beta_1**t) * mu / (nu**0.5 + eps * scale), mu, nu
+
+
+@pytest.mark.parametrize("answer", [by_keywords, factored])
+def test_8_1_right(answer):
+    verdict = check_my_adam(answer)
+    assert verdict.passed, verdict
+
+
+def variant(change):
+    """写错一处的 Adam：change(m, v, t, ...) 给出要减去的一步，或直接给出三样。"""
+
+    def step(param, grad, mu, nu, t, lr, b1, b2, eps):
+        mu, nu = b1 * mu + (1 - b1) * grad, b2 * nu + (1 - b2) * grad**2
+        return param - lr * change(mu, nu, t, b1, b2, eps), mu, nu
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (variant(lambda m, v, t, a, b, e: m / (jnp.sqrt(v) + e)), "没有偏差修正"),
+        (variant(lambda m, v, t, a, b, e: m / (1 - a**t) / (jnp.sqrt(v) + e)), "只修正了一阶矩"),
+        (variant(lambda m, v, t, a, b, e: m / (jnp.sqrt(v / (1 - b**t)) + e)), "只修正了二阶矩"),
+        (variant(lambda m, v, t, a, b, e: m / (1 - a**t) / jnp.sqrt(v / (1 - b**t) + e)), "里面"),
+        (variant(lambda m, v, t, a, b, e: m / (1 - a**t) / (v / (1 - b**t) + e)), "开方"),
+        (variant(lambda m, v, t, a, b, e: m / (1 - a**t) / jnp.sqrt(v / (1 - b**t))), "忘了 eps"),
+        (variant(lambda m, v, t, a, b, e: -m / (1 - a**t) / (jnp.sqrt(v / (1 - b**t)) + e)), "反了"),
+        (variant(lambda m, v, t, a, b, e: m / (1 - a ** (t - 1)) / (jnp.sqrt(v / (1 - b ** (t - 1))) + e)), "t - 1"),
+        (variant(lambda m, v, t, a, b, e: m / (1 - a ** (t + 1)) / (jnp.sqrt(v / (1 - b ** (t + 1))) + e)), "t + 1"),
+        (variant(lambda m, v, t, a, b, e: 2 * m), "参数的改变不对"),
+        (lambda p, g, m, v, t, lr, a, b, e: (p, (a * m + (1 - a) * g) / (1 - a**t), v), "修正之前"),
+        (lambda p, g, m, v, t, lr, a, b, e: (p, b * m + (1 - b) * g, v), "用了 beta_2"),
+        (lambda p, g, m, v, t, lr, a, b, e: (p, (1 - a) * m + a * g, v), "乘反了"),
+        (lambda p, g, m, v, t, lr, a, b, e: (p, a * m + g, v), "mu 不对"),
+        (lambda p, g, m, v, t, lr, a, b, e: (p, a * m + (1 - a) * g, b * v + (1 - b) * g), "忘了平方"),
+        (lambda p, g, m, v, t, lr, a, b, e: (p, a * m + (1 - a) * g, b * v + g**2), "nu 不对"),
+        (lambda p, *rest: p, "三样"),
+        (lambda *everything: None, "没有返回值"),
+        (lambda p: p, "出错"),
+        (..., "换成你的答案"),
+    ],
+)  # fmt: skip
+def test_8_1_wrong(answer, hint):
+    verdict = check_my_adam(answer)
+    assert not verdict.passed and hint in verdict.message, verdict
+
+
+@pytest.mark.parametrize("answer", [5, (1 - 0.9) / np.sqrt(1 - 0.9996)])
+def test_8_2_right(answer):
+    assert check_first_step(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (1, "有偏差修正"),
+        (250, "开方"),
+        (0.2, "颠倒"),
+        (0.9 / np.sqrt(0.9996), "从 0 起步"),
+        (50, "β₁ = 0"),
+        (3, "只剩含 g"),
+        (..., "换成你的答案"),
+    ],
+)
+def test_8_2_wrong(answer, hint):
+    verdict = check_first_step(answer)
+    assert not verdict.passed and hint in verdict.message, verdict
+
+
+@pytest.mark.parametrize("answer", [(0.43, 0.75), (0.9**8, 0.1**0.125)])
+def test_8_3_right(answer):
+    assert check_memory(*answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        ((0.57, 0.75), "自己的 8 个"),
+        ((0.9**7, 0.75), "少乘了一次"),
+        ((0.9, 0.75), "走一步"),
+        ((0.43, 0.9**0.125), "九成"),
+        ((0.43, 0.0125), "开 8 次方"),
+        ((0.43, 0.1 ** (1 / 7)), "不是 7 步"),
+        ((0.43, 0.5**0.125), "减半"),
+        ((0.2, 0.2), "第一个数不对"),
+        ((..., 0.75), "换成你的答案"),
+    ],
+)
+def test_8_3_wrong(answer, hint):
+    verdict = check_memory(*answer)
+    assert not verdict.passed and hint in verdict.message, verdict
+
+
+@pytest.mark.parametrize("answer", [{1, 2, 5}, [5, 2, 1]])
+def test_8_4_right(answer):
+    assert check_same_path(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        ({1, 2, 3, 5}, "学习率"),
+        ({1, 2, 4, 5}, "只放大一步"),
+        ({1, 2}, "加一个常数"),
+        ({2, 5}, "m 乘 10"),
+        ({1, 5}, "十分之一"),
+        ({0}, "1 到 5"),
+        (..., "换成你的答案"),
+    ],
+)
+def test_8_4_wrong(answer, hint):
+    verdict = check_same_path(answer)
+    assert not verdict.passed and hint in verdict.message, verdict
+
+
+def test_8_4_agrees_with_optax():
+    """五种改动真的走一遍。"""
+
+    def path(scale=lambda t: 1.0, lr=0.1, bound=None):
+        optimizer = optax.adam(lr, eps=1e-20)
+        w, state = jnp.array([3.0, -1.0]), None
+        state = optimizer.init(w)
+        for t in range(1, 21):
+            grad = scale(t) * jnp.array([1.0, 4.0]) * w
+            if bound:
+                grad = grad * bound / jnp.linalg.norm(grad)
+            updates, state = optimizer.update(grad, state)
+            w = w + updates
+        return np.asarray(w)
+
+    assert np.allclose(path(), path(lambda t: 10.0), rtol=1e-4)
+    assert np.allclose(path(bound=1.0), path(bound=0.1), rtol=1e-4)
+    assert not np.allclose(path(), path(lr=1.0), rtol=1e-2)
+    assert not np.allclose(path(), path(lambda t: 10.0 if t == 5 else 1.0), rtol=1e-2)
+
+
+# ---------------------------------------------------------------- 改动过的优化器
+
+
+def some_gradients(n):
+    rng = np.random.default_rng(0)
+    return [jnp.asarray(rng.normal(size=3), jnp.float32) for _ in range(n)]
+
+
+def walk(optimizer, n=30):
+    param = jnp.zeros(3)
+    state = optimizer.init(param)
+    for grad in some_gradients(n):
+        updates, state = optimizer.update(grad, state)
+        param = param + updates
+    return np.asarray(param)
+
+
+def hyper(**keys):
+    return PPOConfig(max_grad_norm=1e9, **keys).hyperparams()
+
+
+def test_without_bias_correction_is_the_guides_formula():
+    param, m, v = np.zeros(3), np.zeros(3), np.zeros(3)
+    for g in map(np.asarray, some_gradients(30)):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        param = param - 0.01 * m / (np.sqrt(v) + 1e-8)
+    np.testing.assert_allclose(
+        walk(without_bias_correction("adam", 0.01, hyper())), param, rtol=1e-4
+    )
+
+
+def test_rmsprop_is_adam_with_beta_1_zero_and_no_bias_correction():
+    np.testing.assert_allclose(
+        walk(without_bias_correction("adam", 0.01, hyper(beta_1=0.0))),
+        walk(make_optimizer("rmsprop", 0.01, hyper())),
+        rtol=1e-4,
+    )
+
+
+def test_the_correction_factor_is_the_ratio_of_steps():
+    assert correction_factor(1, 0.9) == pytest.approx(np.sqrt(0.001) / 0.1)
+    assert correction_factor(10**6, 0.9) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("replacement", "kept"), [("learn_from_zero_time", True), ("learn_from_scratch", False)]
+)
+def test_what_each_reset_resets(monkeypatch, replacement, kept):
+    monkeypatch.setattr(ch08, "learn", lambda state, *rest: state.opt_state)
+    cfg = PPOConfig()
+    optimizer = make_optimizer("adam", 0.1, cfg.hyperparams())
+    params = {"w": jnp.ones(2)}
+    _, opt_state = optimizer.update(params, optimizer.init(params))
+
+    class State(types.SimpleNamespace):
+        def _replace(self, **new):
+            return State(**{**vars(self), **new})
+
+    _, scale, _ = getattr(ch08, replacement)(
+        State(opt_state=opt_state), None, None, None, cfg, None
+    )
+    assert scale.count == 0 and opt_state[1].count == 1
+    assert bool(scale.mu["w"].any()) == bool(scale.nu["w"].any()) == kept
+
+
+def test_patches_name_variants_that_exist():
+    assert set(PATCHES) <= set(CHANGES)
+    for experiment in ch08.EXPERIMENTS.values():
+        for changes in experiment.variants.values():
+            dataclasses.replace(experiment.base, **changes)
+
+
+@pytest.mark.slow
+def test_the_halves_of_a_step_make_the_step():
+    """没有动量时，整步就是梯度的那一半；每一步从上一步走到的地方开始。"""
+    cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=20_000, num_seeds=1)
+    split = split_one_update(cfg, 1, (0.0, 0.9), 1)
+    assert split.sizes == {"beta_1": 2, "seed": 1, "step": 8, "sample": 2048}
+    assert float(np.abs(split["log_ratio"][:, :, 0]).max()) < 1e-5
+    np.testing.assert_array_equal(split["log_ratio"][:, :, 1:], split["moved"][:, :, :-1])
+    none, some = split.isel(seed=0)
+    np.testing.assert_allclose(none["by_gradient"], none["moved"], atol=1e-5)
+    np.testing.assert_allclose(none["by_momentum"], none["log_ratio"], atol=1e-5)
+    halves = (some["by_momentum"] - some["log_ratio"]) + (
+        some["by_gradient"] - some["log_ratio"]
+    )
+    whole = some["moved"] - some["log_ratio"]
+    assert float(np.abs(halves - whole).mean()) < 0.2 * float(np.abs(whole).mean())
+    assert ((split["actor_share"] >= 0) & (split["actor_share"] <= 1)).all()
