@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -49,7 +50,7 @@ class Note(NamedTuple):
     where: str  # 在哪里试给你看
 
 
-HERE = "本章的图"
+HERE = "本章"
 NOTES = {
     "total_timesteps": Note("步", (100_000, 10_000_000), "第 1、9 章"),
     "num_envs": Note("个", (4, 4096), HERE),
@@ -61,7 +62,7 @@ NOTES = {
     "beta_2": Note("", (0.9, 0.999), "第 8 章"),
     "adam_eps": Note("", (1e-8, 1e-5), "第 8 章"),
     "max_grad_norm": Note("", (0.5, 10.0), HERE),
-    "running_grad_decay": Note("", (0.0, 0.99), "只管诊断；第 12 章"),
+    "running_grad_decay": Note("", (0.0, 0.99), "第 12 章（只管诊断）"),
     "update_epochs": Note("遍", (1, 10), HERE + "，第 7 章"),
     "num_minibatches": Note("个", (1, 32), HERE),
     "shuffle": Note("", ("samples", "envs_once"), "第 5 章"),
@@ -95,18 +96,15 @@ KINDS = {"static": "静态", "traced": "动态", "run": "跑多少", "log": "记
 
 def key_table(group: str) -> str:
     """一组键的 Markdown 表。"""
-    rows = [
-        "| 键 = 默认 | 管什么（单位） | 允许；常用 | 类 | 在哪里试 |",
-        "|---|---|---|---|---|",
-    ]
+    rows = ["| 键，默认，类 | 管什么 |", "|---|---|"]
     for name, fields in by_group():
         for field in fields if name == group else ():
             note, spec = NOTES[field.name], field.metadata
-            unit = f"（{note.unit}）" if note.unit else ""
+            unit = f"单位：{note.unit}。" if note.unit else ""
             choices = allowed(field).replace(" | ", "、")
             rows.append(
-                f"| `{field.name}` = {yaml_value(field.default)} | {spec['help']}{unit} "
-                f"| {choices}；常用 {usual(note)} | {KINDS[spec['kind']]} | {note.where} |"
+                f"| `{field.name}`<br>{yaml_value(field.default)}，{KINDS[spec['kind']]} "
+                f"| {spec['help']}。{unit}<br>允许：{choices}；常用：{usual(note)}。见{note.where} |"
             )
     return "\n".join(rows)
 
@@ -117,6 +115,14 @@ def usual(note: Note) -> str:
     if len(values) == 2 and all(type(x) in (int, float) for x in values):
         return "{:g} 到 {:g}".format(*values) if values[1] < 1e5 else "十万到千万"
     return "、".join(map(yaml_value, values))
+
+
+def show_messages(messages: Iterable[str]):
+    """逐条显示报错，长的自动折行。"""
+    from IPython.display import HTML
+
+    text = "\n".join(html.escape(message, quote=False) for message in messages)
+    return HTML(f'<pre style="white-space:pre-wrap">{text}</pre>')
 
 
 def another(field: dataclasses.Field) -> Any:
