@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,11 @@ from ppo_lib.config import PPOConfig
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.envs import make_env
+from ppo_lib.loss import Minibatch
 from ppo_lib.optimizer import annealed_lr
 from ppo_lib.rollout import collect_rollout
 from ppo_lib.training import (
+    TrainState,
     gradient_step,
     make_batch,
     make_network,
@@ -25,25 +28,39 @@ from ppo_lib.training import (
 )
 
 
-def watch_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> xr.Dataset:
-    """先训练 update 次更新（不超过 256），再一步一步地做下一次更新，每一步之后看整批样本。
+class Collected(NamedTuple):
+    """一批刚采来的经验，和采它时的一切。"""
 
-    Returns:
-        维 step（第几步梯度下降之后，0 是还没走）和 sample 的 ``log_ratio``、``advantage``，
-        以及按完整的分布算出的 ``kl`` (step, sample)：每个观测上的 KL(旧 ‖ 新)，单位 nat。
-    """
+    state: TrainState
+    batch: Minibatch  # 每个字段前两维 (num_steps, num_envs)
+    key: jax.Array  # 打乱用的钥匙
+    network: Any
+
+
+def collect_one_batch(cfg: PPOConfig, update: int, seed: int = 0) -> Collected:
+    """训练 update 次更新（不超过 256），再采下一批经验，算好优势，还没有学。"""
     env = make_env(cfg)
     network = make_network(cfg, env)
     program, hyper = make_train(cfg), cfg.hyperparams()
     state = jax.jit(program.init)(seed, hyper)
     state, _ = jax.jit(program.run_chunk)(state, hyper, update)
-
     rollout_key, shuffle_key = jax.random.split(jax.random.fold_in(state.key, state.update))
     _, rollout, _ = collect_rollout(
         state.params, state.env, rollout_key, hyper,
         network=network, env=env, num_steps=cfg.num_steps,
     )  # fmt: skip
-    batch = make_batch(rollout, hyper, cfg)
+    return Collected(state, make_batch(rollout, hyper, cfg), shuffle_key, network)
+
+
+def watch_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> xr.Dataset:
+    """先训练 update 次更新，再一步一步地做下一次更新，每一步之后看整批样本。
+
+    Returns:
+        维 step（第几步梯度下降之后，0 是还没走）和 sample 的 ``log_ratio``、``advantage``，
+        以及按完整的分布算出的 ``kl`` (step, sample)：每个观测上的 KL(旧 ‖ 新)，单位 nat。
+    """
+    state, batch, shuffle_key, network = collect_one_batch(cfg, update, seed)
+    hyper = cfg.hyperparams()
     lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
     step = jax.jit(
         functools.partial(gradient_step, hyper=hyper, lr=lr, cfg=cfg, network=network)
