@@ -273,6 +273,15 @@ EXPERIMENTS = {
             str(width): {"ppo_lib.training.update_once": update_and_compare} for width in WIDTHS
         },
     ),
+    "activation": Experiment(
+        CARTPOLE,
+        {
+            "relu": {},
+            "tanh": dict(activation="tanh"),
+            "tanh，共用": dict(activation="tanh", shared_trunk=True),
+        },
+        points=24,
+    ),
     "small": Experiment(
         dataclasses.replace(CARTPOLE, total_timesteps=500_000, hidden_sizes=(8, 8)),
         {"relu": {}, "tanh": dict(activation="tanh")},
