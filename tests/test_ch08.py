@@ -250,7 +250,7 @@ def test_the_halves_of_a_step_make_the_step():
     assert split.sizes == {"beta_1": 2, "seed": 1, "step": 8, "sample": 2048}
     assert float(np.abs(split["log_ratio"][:, :, 0]).max()) < 1e-5
     np.testing.assert_array_equal(split["log_ratio"][:, :, 1:], split["moved"][:, :, :-1])
-    none, some = split.isel(seed=0)
+    none, some = split.isel(seed=0, beta_1=0), split.isel(seed=0, beta_1=1)
     np.testing.assert_allclose(none["by_gradient"], none["moved"], atol=1e-5)
     np.testing.assert_allclose(none["by_momentum"], none["log_ratio"], atol=1e-5)
     halves = (some["by_momentum"] - some["log_ratio"]) + (
