@@ -34,7 +34,7 @@ EXPERIMENTS = {
             "β₁ 0.95，ε 0.2": dict(beta_1=0.95),
             "β₁ 0.95，ε 0.3": dict(beta_1=0.95, clip_eps=0.3),
             "β₁ 0.95，lr 0.008": dict(beta_1=0.95, lr=8e-3),
-            "β₁ 0.99 里最好的一格": dict(beta_1=0.99, clip_eps=0.1, ent_coef=0.0),
+            "β₁ 0.99 里最好的一格": dict(beta_1=0.99, clip_eps=0.05, ent_coef=0.1),
             "β₁ 0.999 里最好的一格": dict(beta_1=0.999, clip_eps=0.15, ent_coef=0.0),
             "β₁ 0.999，lr 0.0005": dict(beta_1=0.999, lr=5e-4),
         },
@@ -197,7 +197,7 @@ def heat_map(ax: Axes, scores: xr.DataArray, task: str, title: str) -> None:
         if high[i, j] >= PASS[task]:
             sure = bool(low[i, j] >= PASS[task])
             ax.plot(
-                j, i + 0.29, "o", markersize=3.4, markeredgecolor=ink,
+                j, i + 0.29, "o", markersize=4, markeredgecolor=ink,
                 markerfacecolor=ink if sure else "none", markeredgewidth=0.8,
             )  # fmt: skip
     ax.set(xlim=(-0.5, middle.shape[1] - 0.5), ylim=(-0.5, middle.shape[0] - 0.5), title=title)
