@@ -35,6 +35,11 @@ def test_show_table_writes_numbers_and_words():
         show_table({"a": [1], "b": [1, 2]})
 
 
+def test_show_source_of_a_wrapped_method_names_our_file():
+    method = ppo_lib.networks.ActorCriticDiscrete.trunk
+    assert show_source(method).data.startswith("`ppo_lib/networks/mlp.py`，第")
+
+
 def test_checker_turns_everything_into_a_verdict():
     @checker
     def check(answer):

@@ -18,6 +18,7 @@ def show_source(*objects):
 
     blocks = []
     for obj in objects:
+        obj = inspect.unwrap(obj)  # flax 会把模块的方法包一层
         file = (
             Path(inspect.getsourcefile(obj))
             .relative_to(Path(ppo_lib.__file__).parents[1])
