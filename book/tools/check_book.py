@@ -337,7 +337,7 @@ def check_quiz(page: Page, part: Section, complain) -> None:
 
 
 def check_exercises(page: Page, part: Section, complain) -> None:
-    """至少三题，编号连续；每题依次有检查、提示、参考答案。"""
+    """至少三题，编号连续；每题依次有检查、提示、参考答案，和可以勾的一行。"""
     starts = list(re.finditer(r"^\*\*练习 (\d+)\.(\d+)", part.text, flags=re.MULTILINE))
     if len(starts) < 3:
         complain(
@@ -366,6 +366,8 @@ def check_exercises(page: Page, part: Section, complain) -> None:
             complain(line, f"{name} 没有参考答案：带标签 hide-cell、以 # 参考答案 开头的一格")
         elif not any(map(has_check, answers)):
             complain(answers[0].line, f"{name} 的参考答案没有交给 check_…(…) 检查")
+        if f"\n- [ ] {name} 做完了" not in part.text[start.start() : end]:
+            complain(line, f"{name} 的末尾要有一行：- [ ] {name} 做完了")
         if asks and answers and answers[0].line < asks[0].line:
             complain(answers[0].line, f"{name} 的参考答案应当在题目的检查之后")
 
