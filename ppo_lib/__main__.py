@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -131,6 +132,7 @@ def report(run: Run, folder: Path) -> str:
 def run_one(cfg: DictConfig) -> None:
     """Hydra 的一个任务：训练一次。"""
     folder = Path(HydraConfig.get().runtime.output_dir)
+    logging.getLogger("absl").setLevel(logging.WARNING)  # Hydra 放出了 orbax 存盘的细节
     try:
         train_and_report(PPOConfig(**OmegaConf.to_container(cfg, resolve=True)), folder)
     except ConfigError as error:

@@ -36,6 +36,7 @@ def test_the_guides_quick_test(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "编译" in result.stdout and "训练" in result.stdout and "千步/秒" in result.stdout
     assert "最后 272 步不跑" in result.stdout + result.stderr
+    assert "absl" not in result.stdout + result.stderr  # orbax 的细节不该打扰人
 
     (folder,) = result_folders(tmp_path)
     assert str(folder) in result.stdout
