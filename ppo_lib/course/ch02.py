@@ -281,10 +281,10 @@ def compare_numpy_jax() -> dict[str, float]:
     return {
         "四个数，乘 2 加 1，不编译": time_ratio(lambda: little(few), lambda: little(few_j)),
         "四个数，乘 2 加 1，`jit`": time_ratio(lambda: little(few), lambda: little_jit(few_j)),
-        "一百万个数，七个逐元素的运算，不编译": time_ratio(
+        "一百万个数，八个逐元素的运算，不编译": time_ratio(
             lambda: curve(np, many), lambda: curve(jnp, many_j)
         ),
-        "一百万个数，七个逐元素的运算，`jit`": time_ratio(
+        "一百万个数，八个逐元素的运算，`jit`": time_ratio(
             lambda: curve(np, many), lambda: curve_jit(many_j)
         ),
         "一百万个数排序，`jit`": time_ratio(lambda: np.sort(many), lambda: sort_jit(many_j)),
