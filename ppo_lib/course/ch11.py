@@ -1,0 +1,620 @@
+"""第 11 章的实验和练习检查。"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+import ppo_lib.loss
+import ppo_lib.training
+from ppo_lib.advantage import calculate_gae
+from ppo_lib.config import PPOConfig
+from ppo_lib.course.ch05 import collect_late_observations
+from ppo_lib.course.experiment import Experiment, patched
+from ppo_lib.course.verdict import Mistake, checker
+from ppo_lib.diagnostics import cosine_similarity, update_running_grad
+from ppo_lib.envs import make_env
+from ppo_lib.loss import Minibatch, clipped_objective, ppo_loss
+from ppo_lib.optimizer import annealed_lr
+from ppo_lib.rollout import collect_rollout
+from ppo_lib.training import (
+    gradient_metrics,
+    gradient_step,
+    make_batch,
+    make_network,
+    make_train,
+    minibatch_orders,
+    take_minibatches,
+)
+
+
+def one_variant(runs: xr.Dataset, variant: str) -> xr.Dataset:
+    """录下的一种做法，(seed, update)，可以交给 dashboard 和 plot_metric。"""
+    one = runs.sel(variant=variant, drop=True).rename(point="update")
+    one.attrs = {}
+    return one
+
+
+def losses_in_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """先训练 update 次更新（不超过 256），再一步一步地做下一次更新。
+
+    Returns:
+        这次更新里每一步的指标，每个 (update_epochs × num_minibatches,)，不求平均。
+    """
+    env = make_env(cfg)
+    network = make_network(cfg, env)
+    program, hyper = make_train(cfg), cfg.hyperparams()
+    state = jax.jit(program.init)(seed, hyper)
+    state, _ = jax.jit(program.run_chunk)(state, hyper, update)
+
+    rollout_key, shuffle_key = jax.random.split(jax.random.fold_in(state.key, state.update))
+    _, rollout, _ = collect_rollout(
+        state.params, state.env, rollout_key, hyper,
+        network=network, env=env, num_steps=cfg.num_steps,
+    )  # fmt: skip
+    batch = make_batch(rollout, hyper, cfg)
+    lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
+    step = jax.jit(
+        functools.partial(gradient_step, hyper=hyper, lr=lr, cfg=cfg, network=network)
+    )
+    learner, rows = (state.params, state.opt_state, state.running_grad), []
+    for order in minibatch_orders(shuffle_key, cfg):
+        minibatches = take_minibatches(batch, order, cfg)
+        for i in range(cfg.num_minibatches):
+            learner, metrics = step(learner, jax.tree.map(lambda x: x[i], minibatches))
+            rows.append(metrics)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+# ---------------------------------------------------------------- 滑动梯度
+
+
+def cosine_with_average(grads: np.ndarray, decay: float, include: bool) -> np.ndarray:
+    """一串梯度，逐个与滑动梯度比余弦。
+
+    Args:
+        grads: (steps, dim)。
+        include: 真：先把这一个梯度放进平均，再比；假：先比，再放进去。
+
+    Returns:
+        (steps,) 余弦。
+    """
+    average, cosines = np.zeros(grads.shape[1]), []
+    for grad in grads:
+        after = decay * average + (1 - decay) * grad
+        compared = after if include else average
+        norms = np.linalg.norm(grad) * np.linalg.norm(compared)
+        cosines.append(grad @ compared / norms if norms > 0 else 0.0)
+        average = after
+    return np.array(cosines)
+
+
+COSINE_DECAY = 0.99
+
+
+def metrics_average_first(grad, running_grad, opt_state) -> dict:
+    """写错的指标：先把这一个梯度放进滑动平均，再比余弦。"""
+    after = update_running_grad(running_grad, grad, COSINE_DECAY)
+    return gradient_metrics(grad, running_grad, opt_state) | {
+        "cosine_similarity": cosine_similarity(grad, after)
+    }
+
+
+# ---------------------------------------------------------------- 写错的训练程序
+
+
+def negated_objective(ratio, advantage, clip_eps):
+    """写错的裁剪目标：差一个负号，于是损失把它往小里推。"""
+    return -clipped_objective(ratio, advantage, clip_eps)
+
+
+def gae_without_ends(reward, value, next_value, terminated, truncated, gamma, gae_lambda):
+    """写错的 GAE：不看回合在哪里结束。"""
+    no = jnp.zeros_like(terminated)
+    return calculate_gae(reward, value, next_value, no, no, gamma, gae_lambda)
+
+
+def gae_forwards(reward, value, next_value, terminated, truncated, gamma, gae_lambda):
+    """写错的 GAE：从前往后递推。"""
+    flipped = [x[::-1] for x in (reward, value, next_value, terminated, truncated)]
+    # δ 逐步算，与次序无关；递推的方向反了
+    advantage, _ = calculate_gae(*flipped, gamma, gae_lambda)
+    return advantage[::-1], advantage[::-1] + value
+
+
+def gae_reward_target(reward, value, next_value, terminated, truncated, gamma, gae_lambda):
+    """写错的学习目标：只有这一步的奖励，没有以后的。"""
+    advantage, _ = calculate_gae(
+        reward, value, next_value, terminated, truncated, gamma, gae_lambda
+    )
+    return advantage, reward
+
+
+def gae_huge_reward(reward, *rest):
+    """奖励的单位弄错了，大了一千倍。"""
+    return calculate_gae(1000 * reward, *rest)
+
+
+def loss_with_fresh_log_prob(params, batch, hyper, *, network, **keys):
+    """写错的损失：旧的对数概率每次按眼前的参数重算，概率比永远是 1。"""
+    pi, _ = network.apply(params, batch.obs)
+    fresh = jax.lax.stop_gradient(pi.log_prob(batch.action))
+    return ppo_loss(params, batch._replace(log_prob=fresh), hyper, network=network, **keys)
+
+
+def loss_with_entropy_penalty(params, batch, hyper, **keys):
+    """写错的损失：熵的符号反了。"""
+    return ppo_loss(params, batch, hyper._replace(ent_coef=-hyper.ent_coef), **keys)
+
+
+def ratio_without_gradient(log_prob, old_log_prob):
+    """写错的概率比：新的对数概率也截断了梯度。"""
+    return jnp.exp(jax.lax.stop_gradient(log_prob) - old_log_prob)
+
+
+def value_loss_all_pairs(value, target):
+    """写错的价值损失：两个形状 (batch, 1) 与 (batch,) 相减，广播成了 (batch, batch)。"""
+    return 0.5 * (value[:, None] - target[None, :]) ** 2
+
+
+def mismatched_minibatches(batch, order, cfg):
+    """写错的小批次：优势少换了一次轴，与观测、动作对不上号。"""
+    advantage = batch.advantage.reshape(batch.advantage.shape[::-1]).swapaxes(0, 1)
+    return take_minibatches(batch._replace(advantage=advantage), order, cfg)
+
+
+def anneal_by_steps(lr, update, num_updates):
+    """写错的退火：把梯度步数当成更新次数去数（每次更新 8 步），减到 0 为止。"""
+    return lr * jnp.maximum(0.0, 1.0 - 8 * update / num_updates)
+
+
+# ---------------------------------------------------------------- 实验
+
+CARTPOLE = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=10)
+
+SOLVED = PPOConfig(activation="tanh", ent_coef=0.05, total_timesteps=1_000_000, num_seeds=10)
+
+METRICS = (
+    "return",
+    "episode_length",
+    "episodes_ended",
+    "goals_reached",
+    "actor_loss",
+    "value_loss",
+    "explained_variance",
+    "entropy",
+    "approx_kl",
+    "clip_frac",
+    "grad_norm",
+    "mu_norm",
+    "nu_norm",
+    "cosine_similarity",
+    "learning_rate",
+)
+"""训练记下的全部指标。"""
+
+VITALS = (
+    "return",
+    "entropy",
+    "approx_kl",
+    "clip_frac",
+    "value_loss",
+    "explained_variance",
+    "grad_norm",
+)
+"""看病历时画的七个。"""
+
+LEARNS = {
+    "CartPole，默认": True,
+    "CartPole，10 遍": True,
+    "CartPole，10 遍不裁剪": False,
+    "Acrobot，默认": True,
+    "MountainCar，默认": False,
+    "MountainCar，两处都改": True,
+}
+"""六种训练，学会了没有。"""
+
+HEALTHY = "健康"
+FAULTS = {
+    "A": {"ppo_lib.loss.clipped_objective": negated_objective},
+    "B": {"ppo_lib.loss.policy_ratio": ratio_without_gradient},
+    "C": {"ppo_lib.training.collect_rollout": collect_late_observations},
+    "D": {"ppo_lib.training.take_minibatches": mismatched_minibatches},
+    "E": {"ppo_lib.training.ppo_loss": loss_with_fresh_log_prob},
+    "F": {"ppo_lib.training.annealed_lr": anneal_by_steps},
+    "G": {"ppo_lib.loss.value_loss": value_loss_all_pairs},
+    "H": {"ppo_lib.training.calculate_gae": gae_reward_target},
+    "I": {"ppo_lib.training.ppo_loss": loss_with_entropy_penalty},
+    "J": {"ppo_lib.training.calculate_gae": gae_huge_reward},
+}
+"""十份病历，各换掉库里的一个函数。"""
+
+NAMES = {
+    "A": "裁剪目标差一个负号",
+    "B": "新的对数概率也截断了梯度",
+    "C": "记下的是走完之后的观测",
+    "D": "优势少换一次轴，与观测、动作对不上",
+    "E": "旧的对数概率每一步都重算",
+    "F": "退火按梯度步数数，早早到 0",
+    "G": "价值损失广播成 (batch, batch)",
+    "H": "Critic 的学习目标只有这一步的奖励",
+    "I": "熵的符号反了",
+    "J": "奖励大了一千倍",
+    "K": "GAE 不看回合在哪里结束",
+    "L": "学习率写成了 0.4",
+    "M": "GAE 从前往后递推",
+}
+
+EXAM = {
+    "K": {"ppo_lib.training.calculate_gae": gae_without_ends},
+    "L": {},
+    "M": {"ppo_lib.training.calculate_gae": gae_forwards},
+}
+"""练习 11.1 的三份。L 不换函数，是学习率写成了 0.4。"""
+
+EXPERIMENTS = {
+    "metrics": Experiment(
+        CARTPOLE,
+        {
+            "CartPole，默认": {},
+            "CartPole，10 遍": dict(update_epochs=10),
+            "CartPole，10 遍不裁剪": dict(update_epochs=10, clip_eps=1e6),
+            "Acrobot，默认": dict(env_name="Acrobot-v1"),
+            "MountainCar，默认": dict(env_name="MountainCar-v0", total_timesteps=1_000_000),
+            "MountainCar，两处都改": dict(
+                env_name="MountainCar-v0",
+                total_timesteps=1_000_000,
+                activation="tanh",
+                ent_coef=0.05,
+            ),
+        },
+        metrics=METRICS,
+        points=24,
+    ),
+    "zoo": Experiment(
+        CARTPOLE,
+        {HEALTHY: {}} | {name: {} for name in FAULTS},
+        metrics=(*VITALS, "learning_rate"),
+        points=24,
+        patches=FAULTS,
+    ),
+    "exam": Experiment(
+        CARTPOLE,
+        {"K": {}, "L": dict(lr=0.4), "M": {}},
+        metrics=VITALS,
+        points=24,
+        patches=EXAM,
+    ),
+    "entropy_sign": Experiment(
+        SOLVED,
+        {"熵的符号对": {}, "熵的符号反了": {}},
+        metrics=("return", "entropy"),
+        points=24,
+        patches={"熵的符号反了": FAULTS["I"]},
+    ),
+    "cosine": Experiment(
+        CARTPOLE,
+        {
+            "只记上一个": {},
+            "先比，再平均": dict(running_grad_decay=COSINE_DECAY),
+            "先平均，再比": dict(running_grad_decay=COSINE_DECAY),
+        },
+        metrics=("cosine_similarity",),
+        points=24,
+        patches={"先平均，再比": {"ppo_lib.training.gradient_metrics": metrics_average_first}},
+    ),
+    "value_clip": Experiment(
+        CARTPOLE,
+        {
+            f"{name}，{on}": change | dict(clip_value=on == "裁剪")
+            for name, change in {
+                "CartPole，2 遍": {},
+                "CartPole，10 遍": dict(update_epochs=10),
+                "MountainCar": dict(
+                    env_name="MountainCar-v0",
+                    total_timesteps=1_000_000,
+                    activation="tanh",
+                    ent_coef=0.05,
+                ),
+            }.items()
+            for on in ("不裁剪", "裁剪")
+        },
+        metrics=("return", "value_loss", "explained_variance"),
+        points=24,
+    ),
+}
+"""metrics：学会的和学不会的；zoo、exam：写错的训练程序；entropy_sign：换一个环境看病历 I；
+cosine：滑动梯度的余弦；value_clip：价值裁剪。"""
+
+
+# ---------------------------------------------------------------- 单元检查
+
+TINY = PPOConfig(
+    env_name="CartPole-v1", num_envs=4, num_steps=8, num_minibatches=2, total_timesteps=32
+)
+
+
+def tiny_rollout():
+    """一小段经验：(网络, 参数, Hyperparams, Transition)。"""
+    env = make_env(TINY)
+    network, hyper = make_network(TINY, env), TINY.hyperparams()
+    state = make_train(TINY).init(0, hyper)
+    _, rollout, _ = ppo_lib.training.collect_rollout(
+        state.params, state.env, jax.random.key(1), hyper,
+        network=network, env=env, num_steps=TINY.num_steps,
+    )  # fmt: skip
+    return network, state.params, hyper, rollout
+
+
+def loss_of(params_scale: float = 1.0, ent_coef: float | None = None):
+    """在一小段经验上算损失；参数先乘 params_scale。"""
+    network, params, hyper, rollout = tiny_rollout()
+    batch = jax.tree.map(
+        lambda x: x.reshape(-1, *x.shape[2:]), make_batch(rollout, hyper, TINY)
+    )
+    if ent_coef is not None:
+        hyper = hyper._replace(ent_coef=ent_coef)
+    params = jax.tree.map(lambda x: params_scale * x, params)
+    return ppo_lib.training.ppo_loss(
+        params, batch, hyper, network=network, advantage_norm="minibatch", clip_value=False
+    )
+
+
+def good_action_pushed_up() -> bool:
+    """好动作：概率比变大，目标也变大。"""
+    return bool(jax.grad(ppo_lib.loss.clipped_objective)(1.0, 1.0, 0.2) > 0)
+
+
+def ratio_follows_policy() -> bool:
+    """新的对数概率变大，概率比也变大。"""
+    return bool(jax.grad(ppo_lib.loss.policy_ratio)(0.0, 0.0) == 1)
+
+
+def log_prob_matches_observation() -> bool:
+    """用同样的参数重算记下的那些动作的对数概率，与采样时记下的一样。"""
+    network, params, _, rollout = tiny_rollout()
+    again = network.apply(params, rollout.obs)[0].log_prob(rollout.action)
+    return bool(jnp.allclose(again, rollout.log_prob, atol=1e-5))
+
+
+def rows_stay_together() -> bool:
+    """每个字段都填上行号；切成小批次之后，同一行的行号还都一样。"""
+    shape = (TINY.num_steps, TINY.num_envs)
+    rows = jnp.arange(TINY.batch_size).reshape(shape)
+    order = jnp.arange(TINY.num_envs)[::-1]
+    cut = ppo_lib.training.take_minibatches(Minibatch(*[rows] * 6), order, TINY)
+    return all(bool((field == cut.obs).all()) for field in cut)
+
+
+def moving_changes_kl() -> bool:
+    """参数动过之后，近似 KL 大于 0。"""
+    _, metrics = loss_of(params_scale=5.0)
+    return bool(metrics["approx_kl"] > 1e-6)
+
+
+def halfway_half_lr() -> bool:
+    """训练到一半，学习率是一半。"""
+    return bool(jnp.isclose(ppo_lib.training.annealed_lr(1.0, 50, 100), 0.5))
+
+
+def one_loss_per_sample() -> bool:
+    """价值损失逐个样本，形状不变。"""
+    return ppo_lib.loss.value_loss(jnp.zeros(5), jnp.zeros(5)).shape == (5,)
+
+
+def target_by_hand() -> bool:
+    """四步，奖励都是 1，γ = λ = 1，V 处处是 0，第二步之后终止：目标是 2、1、2、1。"""
+    one, zero = jnp.ones((4, 1)), jnp.zeros((4, 1))
+    ends = jnp.array([[False], [True], [False], [False]])
+    _, target = ppo_lib.training.calculate_gae(one, zero, zero, ends, ends & False, 1.0, 1.0)
+    return bool(jnp.allclose(target[:, 0], jnp.array([2.0, 1.0, 2.0, 1.0])))
+
+
+def more_entropy_less_loss() -> bool:
+    """熵的系数加大，损失变小。"""
+    return bool(loss_of(ent_coef=1.0)[0] < loss_of(ent_coef=0.0)[0])
+
+
+CHECKS: dict[str, Callable[[], bool]] = {
+    "A": good_action_pushed_up,
+    "B": ratio_follows_policy,
+    "C": log_prob_matches_observation,
+    "D": rows_stay_together,
+    "E": moving_changes_kl,
+    "F": halfway_half_lr,
+    "G": one_loss_per_sample,
+    "H": target_by_hand,
+    "I": more_entropy_less_loss,
+    "J": target_by_hand,
+}
+"""每份病历，一个能抓住它的检查。"""
+
+
+def run_checks() -> dict[str, tuple[bool, bool]]:
+    """病历 → (库里的写法通过吗，写错的通过吗)。"""
+    results = {}
+    for name, check in CHECKS.items():
+        with patched(FAULTS[name]):
+            broken = check()
+        results[name] = (check(), broken)
+    return results
+
+
+# ---------------------------------------------------------------- 动手：报警
+
+
+def try_alarm(alarm: Callable, runs: xr.Dataset) -> dict[str, float]:
+    """只看前一半训练、不看回报，每种做法里有多大比例的种子报警。
+
+    Args:
+        alarm: 函数，收到一个种子的指标（字典，每个 (points,)），返回真假。
+        runs: 录下的实验，指标 (variant, seed, point)。
+    """
+    half = runs.drop_vars("return").isel(point=slice(0, runs.sizes["point"] // 2))
+    share = {}
+    for variant in half["variant"].values:
+        seeds = half.sel(variant=variant)
+        rang = [
+            bool(alarm({name: x.isel(seed=i).values for name, x in seeds.data_vars.items()}))
+            for i in range(half.sizes["seed"])
+        ]
+        share[str(variant)] = float(np.mean(rang))
+    return share
+
+
+# ---------------------------------------------------------------- 练习
+
+
+TELLTALES = {
+    "K": {"explained_variance"},
+    "L": {"approx_kl"},
+    "M": {"value_loss"},
+}
+"""三份病历，最先该看的指标。"""
+
+
+@checker
+def check_exam(answer) -> str:
+    """练习 11.1：三份病历，各是哪个指标露了馅。"""
+    if not isinstance(answer, dict) or set(answer) != set(TELLTALES):
+        raise Mistake("请填一个字典，键是 K、L、M。")
+    hints = {
+        "K": "回报和熵只说它没学会。Critic 的哪个数，比“只猜平均值”还差得多，而且一直不好转？",
+        "L": "看最左边的几个点：哪个指标比健康的大出几千倍，之后再也没有动静？",
+        "M": "一个回合只有九步，折扣回报不超过 9。Critic 的误差平方的一半，能有这么大吗？",
+    }
+    common = {
+        "return": "回报只说有病，不说是什么病：三份都低。",
+        "entropy": "熵塌下去是结果：策略不再随机，可能由许多种错造成。",
+    }
+    for name, right in TELLTALES.items():
+        given = answer[name]
+        if given is ...:
+            raise Mistake(f"{name} 还没有填。")
+        if given not in VITALS:
+            raise Mistake(f"{given!r} 不在七个指标里；可以填的是 {'、'.join(VITALS)}。")
+        if given not in right:
+            raise Mistake(f"{name} 不是 {given}。{common.get(given, '')}{hints[name]}")
+    return "三个都对。" + "；".join(f"{name}：{NAMES[name]}" for name in TELLTALES) + "。"
+
+
+RATIO = np.array([0.7, 0.85, 1.0, 1.15, 1.3, 1.6])
+ADVANTAGE = np.array([1.0, -1.0, 0.5, 2.0, -1.0, 1.0])
+V = np.array([1.0, 2.0, 3.0, 4.0])
+TARGET = np.array([3.0, 3.0, 5.0, 5.0])
+"""练习 11.2 的数。"""
+
+
+@checker
+def check_by_hand(fraction, zero_gradient, explained) -> str:
+    """练习 11.2：手算裁剪比例、梯度为 0 的比例、解释方差。"""
+    fraction, zero_gradient, explained = float(fraction), float(zero_gradient), float(explained)
+    if not np.isclose(fraction, 3 / 6, atol=5e-3):
+        if np.isclose(fraction, 3) or np.isclose(fraction, 50):
+            raise Mistake("裁剪比例是一个 0 到 1 之间的数：个数除以 6。")
+        if np.isclose(fraction, 1 / 6, atol=5e-3):
+            raise Mistake("你数的像是梯度为 0 的样本；clip_frac 不看优势，只看 |r - 1| > 0.2。")
+        if np.isclose(fraction, 2 / 6, atol=5e-3):
+            raise Mistake("两侧都要数：r < 0.8 的也在界外。")
+        if np.isclose(fraction, 5 / 6, atol=5e-3):
+            raise Mistake("界是 1 ± 0.2，不是 1：0.85 和 1.15 都在界内。")
+        raise Mistake("裁剪比例：数一数有几个样本 |r - 1| > 0.2，除以 6。")
+    if not np.isclose(zero_gradient, 1 / 6, atol=5e-3):
+        if np.isclose(zero_gradient, 3 / 6, atol=5e-3):
+            raise Mistake(
+                "界外的三个，不都没有梯度：A > 0 而 r < 0.8，A < 0 而 r > 1.2，都往回拉。"
+            )
+        raise Mistake("只有朝优势所指的方向越了界，梯度才是 0：第 7 章的那张表。")
+    if np.isclose(explained, 0.75, atol=5e-3):
+        return "V 整体低了 1.5，解释方差仍有 0.75：它看不见整体的偏移。"
+    known_wrong = [
+        (-1.5, "你用的是误差的平方的平均，没有减去误差的平均。解释方差用的是方差。"),
+        (0.25, "这是 Var(目标 - V) / Var(目标)，还要用 1 去减。"),
+        (0.8, "分母用成了 V 的方差；应当是目标的方差。"),
+        (-0.25, "比反了：目标的方差在分母上。"),
+    ]
+    for wrong, hint in known_wrong:
+        if np.isclose(explained, wrong, atol=5e-3):
+            raise Mistake(hint)
+    raise Mistake("解释方差：先算误差（目标 - V），求方差，除以目标的方差，再用 1 减。")
+
+
+@checker
+def check_masked_mean(mean) -> str:
+    """练习 11.3：只对走完的回合求平均，一个也没有时是 NaN。"""
+    x = np.array([10.0, 3.0, 7.0, 20.0])
+    some, none = np.array([True, False, False, True]), np.zeros(4, bool)
+    answer = mean(jnp.asarray(x), jnp.asarray(some))
+    if answer is None:
+        raise Mistake("你的函数没有返回值。")
+    result = float(np.asarray(answer, float).squeeze()) if np.size(answer) == 1 else None
+    if result is None:
+        raise Mistake(f"要一个数；你的形状是 {np.shape(answer)}。")
+    if not np.isclose(result, 15.0):
+        if np.isclose(result, 10.0):
+            raise Mistake("你对全部位置求了平均。只看 ended 为真的那些。")
+        if np.isclose(result, 7.5):
+            raise Mistake("没走完的位置换成了 0，却仍然除以 4。要除以走完的个数。")
+        if np.isclose(result, 30.0):
+            raise Mistake("这是和，还没有除以个数。")
+        raise Mistake(f"x = [10, 3, 7, 20]、第 1 和第 4 个走完时应当是 15，你的是 {result:g}。")
+    empty = float(np.asarray(mean(jnp.asarray(x), jnp.asarray(none)), float))
+    if empty == 0:
+        raise Mistake(
+            "一个也没有走完时你给了 0：在奖励是负数的任务里，它看起来就是满分。给 NaN。"
+        )
+    if not np.isnan(empty):
+        raise Mistake(f"一个也没有走完时应当是 NaN，你的是 {empty:g}。")
+    try:
+        traced = float(jax.jit(mean)(jnp.asarray(x), jnp.asarray(some)))
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+        return (
+            "数都对。不过它进不了编译的程序：那里数组的形状不能由数据决定，也不能用 if 看数据。"
+            "库里用 jnp.where，见参考答案。"
+        )
+    if not np.isclose(traced, 15.0):
+        raise Mistake("单独调用是对的，编译之后不对：别在函数里用外面的变量。")
+    return "走完的求平均，一个也没有时是 NaN，编译之后也一样。"
+
+
+@checker
+def check_running(step) -> str:
+    """练习 11.4：一步滑动梯度：先比余弦，再更新。"""
+    running, grad, decay = np.array([1.0, 0.0]), np.array([0.6, 0.8]), 0.5
+    answer = step(running, grad, decay)
+    if answer is None:
+        raise Mistake("你的函数没有返回值。")
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise Mistake("要返回两样：(余弦, 新的滑动梯度)。")
+    cosine, new = float(answer[0]), np.asarray(answer[1], float)
+    right = decay * running + (1 - decay) * grad
+    if new.shape != (2,):
+        raise Mistake("新的滑动梯度应当与梯度同形状。两样的次序是 (余弦, 新的滑动梯度)。")
+    included = grad @ right / np.linalg.norm(right)
+    if np.allclose(new, right) and np.isclose(cosine, included, atol=1e-4):
+        raise Mistake("你先更新、再比：平均里已经含有这个梯度，余弦偏高。先比，再更新。")
+    if np.isclose(cosine, grad @ running / (np.linalg.norm(running) ** 2), atol=1e-4):
+        other = step(3 * running, 2 * grad, decay)
+        if not np.isclose(float(other[0]), 0.6, atol=1e-4):
+            raise Mistake("只算了内积，没有除以两个长度。")
+    if not np.isclose(cosine, 0.6, atol=1e-4):
+        raise Mistake("余弦 = 内积 / (两个长度的乘积)。用的是旧的滑动梯度。")
+    if np.allclose(new, (1 - 0.5) * running) or np.allclose(new, grad):
+        raise Mistake("新的滑动梯度 = decay·旧 + (1 - decay)·新，两项都要有。")
+    unequal = np.asarray(step(running, grad, 0.9)[1], float)
+    if np.allclose(unequal, 0.1 * running + 0.9 * grad):
+        raise Mistake("decay 乘错了：它乘旧的，1 - decay 乘新的。")
+    if not np.allclose(new, right) or not np.allclose(unequal, 0.9 * running + 0.1 * grad):
+        raise Mistake("新的滑动梯度 = decay·旧 + (1 - decay)·新。")
+    try:
+        first = float(step(np.zeros(2), grad, decay)[0])
+    except ZeroDivisionError:
+        first = np.nan
+    if np.isnan(first):
+        raise Mistake("第一步时滑动梯度是零向量，余弦是 0 除以 0。库里记 0。")
+    return "先比、再平均；第一步记 0。"
