@@ -290,6 +290,13 @@ EXPERIMENTS = {
         points=24,
         patches=EXAM,
     ),
+    "unlimited_norm": Experiment(
+        CARTPOLE,
+        {"J": {}, "J，不限梯度范数": dict(max_grad_norm=1e30)},
+        metrics=("return", "approx_kl"),
+        points=24,
+        patches={"J": FAULTS["J"], "J，不限梯度范数": FAULTS["J"]},
+    ),
     "entropy_sign": Experiment(
         SOLVED,
         {"熵的符号对": {}, "熵的符号反了": {}},
@@ -329,7 +336,7 @@ EXPERIMENTS = {
     ),
 }
 """metrics：学会的和学不会的；zoo、exam：写错的训练程序；entropy_sign：换一个环境看病历 I；
-cosine：滑动梯度的余弦；value_clip：价值裁剪。"""
+unlimited_norm：病历 J 放开梯度范数的上限；cosine：滑动梯度的余弦；value_clip：价值裁剪。"""
 
 
 # ---------------------------------------------------------------- 单元检查
