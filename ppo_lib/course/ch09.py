@@ -240,14 +240,16 @@ def check_values(forever, timeout) -> str:
 
 @checker
 def check_learning_rates(long, short) -> str:
-    """练习 9.2：第 200 次更新时的学习率，200 万步的训练和 100 万步的训练各是多少。"""
+    """练习 9.2：做完 200 次更新之后的学习率，200 万步的训练和 100 万步的训练各是多少。"""
     cfgs = [PPOConfig(total_timesteps=steps) for steps in (2_000_000, 1_000_000)]
     right = [cfg.lr * (1 - 200 / cfg.num_updates) for cfg in cfgs]
     answer = [float(long), float(short)]
     if np.allclose(answer, right, rtol=1e-3):
-        return "同样是第 200 次更新，学习率不同：100 万步的训练不是 200 万步的前一半。"
+        return "同样做完了 200 次更新，学习率不同：100 万步的训练不是 200 万步的前一半。"
     if np.allclose(answer, right[::-1], rtol=1e-3):
         raise Mistake("两个数写反了：先写 200 万步的。")
+    if np.allclose(answer, [4e-3 * (1 - 199 / cfg.num_updates) for cfg in cfgs], rtol=1e-3):
+        raise Mistake("差了一次：u 是已经做完的更新次数，这里是 200，不是 199。")
     if np.allclose(answer, 4e-3, rtol=1e-3):
         raise Mistake("这是没有退火的学习率。默认 anneal_lr 是开的。")
     if np.isclose(answer[0], answer[1], rtol=1e-3):
@@ -256,7 +258,7 @@ def check_learning_rates(long, short) -> str:
         raise Mistake("方向反了：学习率从 lr 降到 0，不是从 0 升上来。")
     if np.allclose(answer, [4e-3 * (1 - 200 / cfg.total_timesteps) for cfg in cfgs], rtol=1e-3):
         raise Mistake("分母要用更新次数，不是环境步数。")
-    raise Mistake("先算更新次数（总步数除以 2048 向下取整），再用 lr·(1 - 第几次/更新次数)。")
+    raise Mistake("先算更新次数（总步数除以 2048 向下取整），再用 lr·(1 - 做完的次数/更新次数)。")
 
 
 SOLVED_KEYS = ("activation", "ent_coef", "truncation")
