@@ -181,7 +181,7 @@ def check_sources(answer) -> str:
     for name, code in expected.items():
         if answer[name] != code:
             raise Mistake(
-                f"{name} 不是{meaning[answer[name]]}。展开它的源码，看文档的最后一行。"
+                f"{name} 不是{meaning[answer[name]]}。展开它的源码，看文档里的“出处”。"
             )
     return "六个都对。"
 
@@ -193,14 +193,19 @@ def check_diagnosis(answer) -> str:
     if set(answer) != set(expected):
         raise Mistake("三个都要填：甲、乙、丙。")
     hints = {
-        "甲": "看熵：它几乎停在两个动作各一半的 ln 2 上，而策略仍在动。谁在拉着它？",
-        "乙": "看近似 KL 和裁剪比例：策略几乎没有动过。什么太小了？",
+        "甲": "看熵：它降得很少，离两个动作各一半的 ln 2 不远，而近似 KL 说策略在动。谁在拉着它？",
+        "乙": "看熵和近似 KL：策略几乎没有动过。什么太小了？",
         "丙": "看价值损失、解释方差和梯度范数：策略在学，Critic 没有。",
     }
     for name, key in expected.items():
         if answer[name] != key:
             raise Mistake(f"{name}不是 {answer[name]}。{hints[name]}")
-    return "三个都对：" + "；".join(f"{name}是 {change}" for name, change in PATIENTS.items())
+    found = (
+        f"{name}是 {key} = {value:g}"
+        for name, change in PATIENTS.items()
+        for key, value in change.items()
+    )
+    return "三个都对：" + "，".join(found) + "。"
 
 
 @checker
