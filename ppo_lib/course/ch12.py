@@ -113,19 +113,19 @@ EXPERIMENTS = {
         points=20,
     ),
     "hacking": Experiment(
-        PPOConfig(total_timesteps=500_000, seed=FRESH, num_seeds=10, **SCALED),
+        PPOConfig(total_timesteps=1_000_000, seed=FRESH, num_seeds=10, **SCALED),
         {
             "机械能的变化": dict(reward_shaping="energy"),
-            "只奖励往右 × 1000": dict(reward_shaping="position", shaping_scale=1000),
-            "只奖励往右 × 10000": dict(reward_shaping="position", shaping_scale=10_000),
-            "机械能本身": dict(reward_shaping="position"),
+            "只奖励往右，10 倍": dict(reward_shaping="position", shaping_scale=1000),
+            "只奖励往右，1000 倍": dict(reward_shaping="position", shaping_scale=100_000),
+            "机械能本身": dict(reward_shaping="position", shaping_scale=3),
         },
         metrics=("return", "goals_reached", "learning_reward"),
         points=20,
         patches={
             "机械能的变化": WITH_REWARD,
-            "只奖励往右 × 1000": replaced_shaping(forward_only),
-            "只奖励往右 × 10000": replaced_shaping(forward_only),
+            "只奖励往右，10 倍": replaced_shaping(forward_only),
+            "只奖励往右，1000 倍": replaced_shaping(forward_only),
             "机械能本身": replaced_shaping(energy_itself),
         },
     ),
@@ -139,7 +139,7 @@ EXPERIMENTS = {
         points=20,
     ),
     "running_grad": Experiment(
-        PPOConfig(total_timesteps=500_000, seed=FRESH, num_seeds=5, running_grad_decay=0.99),
+        PPOConfig(total_timesteps=1_000_000, seed=FRESH, num_seeds=5, running_grad_decay=0.99),
         {
             "学得会": dict(activation="tanh", ent_coef=0.05),
             "学不会": {},
@@ -153,6 +153,17 @@ EXPERIMENTS = {
         {
             name: CHANGES[name] | dict(seed=400, num_seeds=40)
             for name in ("beta_1 = 0.5", "advantage_norm = batch", "advantage_norm = none")
+        },
+        points=20,
+    ),
+    "mountain_car_retest": Experiment(
+        MOUNTAIN_CAR,
+        {
+            name: keys | dict(seed=400, num_seeds=20)
+            for name, keys in (
+                (BASE, {}),
+                ("advantage_norm = batch", CHANGES["advantage_norm = batch"]),
+            )
         },
         points=20,
     ),
