@@ -258,7 +258,9 @@ def check_learning_rates(long, short) -> str:
         raise Mistake("方向反了：学习率从 lr 降到 0，不是从 0 升上来。")
     if np.allclose(answer, [4e-3 * (1 - 200 / cfg.total_timesteps) for cfg in cfgs], rtol=1e-3):
         raise Mistake("分母要用更新次数，不是环境步数。")
-    raise Mistake("先算更新次数（总步数除以 2048 向下取整），再用 lr·(1 - 做完的次数/更新次数)。")
+    raise Mistake(
+        "先算更新次数（总步数除以 2048 向下取整），再用 lr·(1 - 做完的次数/更新次数)。"
+    )
 
 
 SOLVED_KEYS = ("activation", "ent_coef", "truncation")
