@@ -122,7 +122,7 @@ def no_shaping(state, next_state, terminated, gamma):
 
 
 def position_shaping(state, next_state, terminated, gamma):
-    """原指南的写法 0.01·(x' - x)。它不是 γΦ(s') - Φ(s) 的形式，会改变最优策略。"""
+    """原指南的写法 0.01·(x' - x)。它不是 γΦ(s') - Φ(s) 的形式，不保证最优策略不变。"""
     return 0.01 * (next_state.position - state.position)
 
 
