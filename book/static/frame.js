@@ -85,8 +85,18 @@
     later();
   }
 
+  // ---- 装不下、要左右滑动的表和图：让键盘也到得了
+
+  function reachScrollers() {
+    for (const box of document.querySelectorAll(".bd-article :is(table, .ppo-figure)"))
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+  }
+
   document.addEventListener("click", onClick);
   document.addEventListener("keydown", onKey);
+  addEventListener("load", reachScrollers);
+  addEventListener("resize", reachScrollers);
   function start() {
     addBackToTop();
     followReading();

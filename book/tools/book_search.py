@@ -3,6 +3,7 @@
 建索引在这里；查询在浏览器里，由 search.js 用同样的切法去查。
 """
 
+import json
 import logging
 import re
 from collections import Counter
@@ -16,8 +17,28 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.search.zh import SearchChinese
 
+from ppo_lib.config import FIELDS
+
 ROOT = Path(__file__).parents[2]
 PIECES = re.compile(r"[\u4e00-\u9fff]+|[^\W\u4e00-\u9fff]+")
+
+KEY_CHAPTERS = {
+    "04_networks": ("hidden_sizes", "activation", "shared_trunk", "obs_scaling"),
+    "05_rollout": ("num_envs", "num_steps", "bootstrap_truncation"),
+    "06_gae": ("gae_lambda",),
+    "07_clipping": ("clip_eps", "update_epochs", "vf_coef"),
+    "08_adam": ("beta_1", "beta_2", "adam_eps", "max_grad_norm", "optimizer", "anneal_lr"),
+    "09_training": ("ent_coef", "critic_bias"),
+    "11_metrics": ("clip_value", "running_grad_decay"),
+    "12_improvements": ("advantage_norm", "reward_shaping", "shaping_scale"),
+}
+"""配置的键由哪一章细讲；没有列出的在第 3 章。"""
+
+
+def key_pages() -> dict[str, str]:
+    """{配置的键: 细讲它的那一页}。"""
+    told = {key: f"chapters/{name}" for name, keys in KEY_CHAPTERS.items() for key in keys}
+    return dict.fromkeys(FIELDS, "chapters/03_config") | told
 
 
 def glossary_terms(text: str) -> list[str]:
@@ -38,7 +59,9 @@ class SearchCourse(SearchChinese):
     """替换 Sphinx 自带的中文切词。单个汉字只收术语，例如“熵”。"""
 
     js_stemmer_code = ""  # 词干和切词都在 search.js 里
-    js_splitter_code = Path(__file__).with_name("search.js").read_text(encoding="utf-8")
+    js_splitter_code = f"const KEY_PAGES = {json.dumps(key_pages())};\n" + Path(
+        __file__
+    ).with_name("search.js").read_text(encoding="utf-8")
     single_terms: set[str] = set()
 
     def split(self, input: str) -> list[str]:

@@ -1,5 +1,5 @@
 // 搜索页的中文部分，由 book_search.py 接在 language_data.js 的末尾，改写 searchtools.js 的几个函数。
-// 索引里另有 counts：{词: {页的序号: 出现的次数}}。
+// 索引里另有 counts：{词: {页的序号: 出现的次数}}。KEY_PAGES 也由 book_search.py 给出：{配置的键: 细讲它的那一页}。
 
 // 不取词干：英文多是标识符，照原样找；中文没有词干。
 var Stemmer = function () {
@@ -50,16 +50,18 @@ var splitQuery = (query) => {
 
 // 查询整个是术语表的词条，100 分；标题里有整个查询，8 到 16 分：都由 searchtools.js 给出。
 // 这里给出其余的：查询里有一个词是词条，4 分；全文里每个词都有的页，出现得越多越靠前，1 到 7 分，
-// 都出现在标题里再加 3 分；没有哪一页每个词都有，就退而求其次，有几个算几个，不到 1 分。
+// 都出现在标题里再加 3 分；查的是配置的键，细讲它的那一章再加 20 分；没有哪一页每个词都有，就退而求其次，有几个算几个，不到 1 分。
 Search.performTermsSearch = (searchTerms, excludedTerms) => {
   const { titleterms, counts, docnames, titles, filenames, indexentries } = Search._index;
   const vocabulary = Object.keys(counts);
   const pagesWith = (word) => {
     const found = {};
     const same = Object.hasOwn(counts, word);
-    const words = same ? [word] : word.length > 2 ? vocabulary.filter((w) => w.includes(word)) : [];
+    const singular = word.replace(/s$/, "");
+    const exact = Object.hasOwn(counts, singular) ? new Set([word, singular]) : [word];
+    const words = same ? exact : word.length > 2 ? vocabulary.filter((w) => w.includes(word)) : [];
     for (const one of words)
-      for (const [file, count] of Object.entries(counts[one]))
+      for (const [file, count] of Object.entries(counts[one] || {}))
         found[file] = (found[file] || 0) + count;
     return found;
   };
@@ -83,7 +85,8 @@ Search.performTermsSearch = (searchTerms, excludedTerms) => {
     if (banned.has(file) || (somewhere && had.length < wanted.length)) continue;
     const share = had.map(([, found]) => found[file] / Math.max(...Object.values(found)));
     const titled = had.every(([word]) => inTitle(word, file)) ? 3 : 0;
-    const score = 1 + 6 * Math.min(...share) + titled;
+    const home = had.some(([word]) => KEY_PAGES[word] === docnames[file]) ? 20 : 0;
+    const score = 1 + 6 * Math.min(...share) + titled + home;
     add(file, "", somewhere ? score : (had.length + score / 10) / (wanted.length + 1));
   }
   return results;

@@ -64,9 +64,8 @@ def run_variant(experiment: Experiment, variant: str, **changes) -> xr.Dataset:
     cfg = dataclasses.replace(experiment.base, **experiment.variants[variant] | changes)
     with patched(experiment.patches.get(variant, {})):
         metrics = sweep(cfg, progress=False)
-    return xr.Dataset(
-        {name: thin(metrics[name], experiment.points) for name in experiment.metrics}
-    )
+    thinned = {name: thin(metrics[name], experiment.points) for name in experiment.metrics}
+    return xr.Dataset(thinned).transpose("seed", "point")
 
 
 def run_experiment(experiment: Experiment, **changes) -> xr.Dataset:
