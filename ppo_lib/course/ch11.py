@@ -15,13 +15,13 @@ import ppo_lib.training
 from ppo_lib.advantage import calculate_gae
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.ch05 import collect_late_observations
+from ppo_lib.course.ch07 import collect_one_batch
 from ppo_lib.course.experiment import Experiment, patched
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.diagnostics import cosine_similarity, update_running_grad
 from ppo_lib.envs import make_env
 from ppo_lib.loss import Minibatch, clipped_objective, ppo_loss
 from ppo_lib.optimizer import annealed_lr
-from ppo_lib.rollout import collect_rollout
 from ppo_lib.training import (
     gradient_metrics,
     gradient_step,
@@ -46,18 +46,8 @@ def losses_in_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> dict[str
     Returns:
         这次更新里每一步的指标，每个 (update_epochs × num_minibatches,)，不求平均。
     """
-    env = make_env(cfg)
-    network = make_network(cfg, env)
-    program, hyper = make_train(cfg), cfg.hyperparams()
-    state = jax.jit(program.init)(seed, hyper)
-    state, _ = jax.jit(program.run_chunk)(state, hyper, update)
-
-    rollout_key, shuffle_key = jax.random.split(jax.random.fold_in(state.key, state.update))
-    _, rollout, _ = collect_rollout(
-        state.params, state.env, rollout_key, hyper,
-        network=network, env=env, num_steps=cfg.num_steps,
-    )  # fmt: skip
-    batch = make_batch(rollout, hyper, cfg)
+    state, batch, shuffle_key, network = collect_one_batch(cfg, update, seed)
+    hyper = cfg.hyperparams()
     lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
     step = jax.jit(
         functools.partial(gradient_step, hyper=hyper, lr=lr, cfg=cfg, network=network)
