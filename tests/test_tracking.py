@@ -79,7 +79,7 @@ def wandb_records(file: Path):
 
 
 def read_offline_runs(folder):
-    """{run 的名字: (run 的信息, [每次 log 的 {键: 值}])}。"""
+    """{run 的名字: (run 的信息, [每次 log 的 {键: 值}])}；还没写下名字就被杀掉的残余不算。"""
     runs = {}
     for file in sorted((folder / "tracking/wandb").glob("offline-run-*/*.wandb")):
         info, rows = None, []
@@ -93,7 +93,8 @@ def read_offline_runs(folder):
                     for item in record.history.item
                 }
                 rows.append(row)
-        runs[info.display_name] = info, rows
+        if info is not None:
+            runs[info.display_name] = info, rows
     return runs
 
 
@@ -325,7 +326,9 @@ def test_killing_the_tracker_changes_nothing_and_replaying_completes_it(
     assert any("补记：python -m ppo_lib track" in str(w.message) for w in caught)
     result = track(tmp_path / "run")
     assert result.returncode == 0, result.stdout + result.stderr
-    for i, (_, rows) in enumerate(read_offline_runs(tmp_path / "run").values()):
+    replayed = list(read_offline_runs(tmp_path / "run").values())
+    assert len(replayed) == CFG.num_seeds
+    for i, (_, rows) in enumerate(replayed):
         assert_logged(rows, run.metrics.sel(seed=3 + i))
 
 
