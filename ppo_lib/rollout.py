@@ -43,10 +43,13 @@ class EpisodeEnds(NamedTuple):
 
 
 NETWORK_ROWS = 512
-"""在 CPU 上，一次让网络算多少行；再多就会动用线程池，反而慢（见 networks/cpu.py）。"""
+"""在 CPU 上，Critic 一次算多少行；再多就会动用线程池，反而慢（见 networks/cpu.py）。"""
 
-DRAW_ROWS = 128
+DRAW_ROWS = 256
 """在 CPU 上，一次为多少个环境抽随机数；道理同上。"""
+
+BLOCK_ROWS = 64
+"""在 CPU 上，多少行里没有一步超时，就跳过这一块；块小，跳过的多。"""
 
 
 def reset_envs(key, env: Environment, num_envs: int) -> EnvCarry:
@@ -77,8 +80,8 @@ def collect_rollout(
 ) -> tuple[EnvCarry, Transition, EpisodeEnds]:
     """采样 num_steps × num_envs 步。
 
-    分两段：先走，后评。走的时候只需要 Actor；Critic 对每一步的评价，等走完以后对整批
-    观测一次算出，同样的数，快得多。全部随机数也在走之前一次抽好：
+    分两段：先走，后评。走的时候只用 Actor；Critic 对每一步的评价，等走完以后对整批
+    观测算出，同样的数，快得多。全部随机数也在走之前一次抽好：
 
     - 动作用 Gumbel-max 抽：argmax(logits + 噪声) 正好服从 softmax(logits)；
     - 每一步都备好一个新回合的开头，哪个环境结束了就换上去。
@@ -87,10 +90,10 @@ def collect_rollout(
 
     def draw(key):
         """一步要用的随机数，每个叶子第一维是 num_envs。"""
-        noise_key, step_key, reset_key = jax.random.split(key, 3)
+        keys = jax.random.split(key, 1 + 2 * num_envs)
+        noise_key, step_keys, reset_keys = keys[0], keys[1 : 1 + num_envs], keys[1 + num_envs :]
         noise = jax.random.gumbel(noise_key, (num_envs, env.num_actions))
-        fresh_start = jax.vmap(env.reset)(jax.random.split(reset_key, num_envs))
-        return noise, jax.random.split(step_key, num_envs), fresh_start
+        return noise, step_keys, jax.vmap(env.reset)(reset_keys)
 
     draws = in_chunks(
         jax.vmap(draw), jax.random.split(key, num_steps), max(1, DRAW_ROWS // num_envs)
@@ -100,6 +103,7 @@ def collect_rollout(
         noise_t, step_keys_t, fresh_start = inputs
         pi, _ = network.apply(params, carry.obs)
         action = jnp.argmax(pi.logits + noise_t, axis=-1)  # (num_envs,)
+        log_prob = pi.log_prob(action)
         step = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
             step_keys_t, carry.state, action, hyper
         )
@@ -116,20 +120,15 @@ def collect_rollout(
         )
         ends = EpisodeEnds(ended, episode_return, episode_length)
         # 记下的是 carry.obs，动作是看着它选的；step.obs 是走完之后才看到的。
-        return next_carry, (carry.obs, action, step._replace(state=None), ends)
+        return next_carry, (carry.obs, action, log_prob, step._replace(state=None), ends)
 
-    carry, (obs, action, step, ends) = jax.lax.scan(one_step, carry, draws)
+    carry, (obs, action, log_prob, step, ends) = jax.lax.scan(one_step, carry, draws)
 
-    def evaluate(inputs):
-        obs, action = inputs
-        pi, value = network.apply(params, obs)
-        return pi.log_prob(action), value
+    def critic(obs):
+        return network.apply(params, obs)[1]
 
-    steps_at_once = max(1, NETWORK_ROWS // num_envs)
-    log_prob, value = in_chunks(evaluate, (obs, action), steps_at_once)
-    next_value = values_after(
-        step, carry.obs, value, lambda obs: network.apply(params, obs)[1], steps_at_once
-    )
+    value = in_chunks(critic, obs, max(1, NETWORK_ROWS // num_envs))
+    next_value = values_after(step, carry.obs, value, critic)
     transition = Transition(
         obs,
         action,
@@ -143,17 +142,21 @@ def collect_rollout(
     return carry, transition, ends
 
 
-def values_after(step: Step, last_obs, value, critic, steps_at_once: int):
+def values_after(step: Step, last_obs, value, critic):
     """V(s_{t+1})，(num_steps, num_envs)，s_{t+1} 是第 t 步到达的、重置之前的状态。
 
     多数时候它就是下一行的 V(s_{t+1})，不必再算。只有超时的那些步，下一行已经是新的一回合，
-    要另算；这一段里没有超时就整个跳过（vmap 时两支都会算）。（真的结束的步上它不起作用，不必管。）
+    要另算；几步一块，没有超时的块整个跳过（vmap 时两支都会算）。（真的结束的步上它不起作用，不必管。）
     """
     following = jnp.concatenate([value[1:], critic(last_obs)[None]])
-    return jax.lax.cond(
-        step.truncated.any(),
-        lambda: jnp.where(
-            step.truncated, in_chunks(critic, step.obs, steps_at_once), following
-        ),
-        lambda: following,
-    )
+
+    def one_block(inputs):
+        obs, truncated, following = inputs
+        return jax.lax.cond(
+            truncated.any(),
+            lambda: jnp.where(truncated, critic(obs), following),
+            lambda: following,
+        )
+
+    inputs = (step.obs, step.truncated, following)
+    return in_chunks(one_block, inputs, max(1, BLOCK_ROWS // last_obs.shape[0]))

@@ -25,7 +25,6 @@ from ppo_lib.diagnostics import (
 from ppo_lib.envs import GOAL, Environment, make_env
 from ppo_lib.loss import Minibatch, normalize, ppo_loss
 from ppo_lib.networks import ActorCriticDiscrete
-from ppo_lib.networks.cpu import in_chunks
 from ppo_lib.optimizer import annealed_lr, make_optimizer, moments
 from ppo_lib.rollout import EnvCarry, EpisodeEnds, Transition, collect_rollout, reset_envs
 
@@ -198,15 +197,8 @@ def random_order(key, n: int) -> jax.Array:
     if index_bits > 13:
         return jax.random.permutation(key, n)
     low = jnp.uint32(2**index_bits - 1)
-    high = random_bits(key, n) & ~low
+    high = jax.random.bits(key, (n,), jnp.uint32) & ~low
     return (jnp.sort(high | jnp.arange(n, dtype=jnp.uint32)) & low).astype(jnp.int32)
-
-
-def random_bits(key, n: int) -> jax.Array:
-    """n 个随机的 32 位整数，(n,)。每把钥匙只抽 128 个：在 CPU 上一次抽得太多反而慢。"""
-    keys = jax.random.split(key, -(-n // 128))
-    bits = in_chunks(jax.vmap(lambda k: jax.random.bits(k, (128,), jnp.uint32)), keys, 1)
-    return bits.reshape(-1)[:n]
 
 
 def take_minibatches(batch: Minibatch, order, cfg: PPOConfig) -> Minibatch:

@@ -65,7 +65,7 @@ def test_5_2_right(answer):
 def test_5_2_agrees_with_the_library():
     """拿库里的 values_after 来答：critic 把观测原样当作价值。"""
     step = Step(ARRIVED[:, None], None, None, None, TERMINATED[:, None], TRUNCATED[:, None])
-    answer = values_after(step, jnp.array([0.9]), jnp.asarray(VALUE)[:, None], lambda x: x, 1)
+    answer = values_after(step, jnp.array([0.9]), jnp.asarray(VALUE)[:, None], lambda x: x)
     assert check_next_value(answer[:, 0]).passed
 
 
@@ -219,6 +219,6 @@ def test_reused_keys_draw_the_same_numbers_every_step():
 
 def test_values_after_reset_differ_only_at_timeouts():
     step = Step(ARRIVED[:, None], None, None, None, TERMINATED[:, None], TRUNCATED[:, None])
-    args = (step, jnp.array([0.9]), jnp.asarray(VALUE)[:, None], lambda x: x, 1)
+    args = (step, jnp.array([0.9]), jnp.asarray(VALUE)[:, None], lambda x: x)
     differs = np.asarray(values_after(*args) != values_after_reset(*args))[:, 0]
     np.testing.assert_array_equal(differs, TRUNCATED)

@@ -47,7 +47,7 @@ def is_key(x) -> bool:
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def values_after_reset(step: Step, last_obs, value, critic, steps_at_once: int):
+def values_after_reset(step: Step, last_obs, value, critic):
     """写错的 values_after：一律用下一行的 V；超时的那些步，它是新回合开头的 V。"""
     return jnp.concatenate([value[1:], critic(last_obs)[None]])
 
