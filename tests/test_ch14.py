@@ -38,7 +38,7 @@ SOURCES = {
     "adam_step": "A1",
 }
 DIAGNOSIS = {"甲": "ent_coef", "乙": "lr", "丙": "vf_coef"}
-GUESS = dict.fromkeys(CHANGES, "看不出差别") | {"gae_lambda = 0": "变差"}
+GUESS = dict.fromkeys(CHANGES, "看不出差别") | {"lr = 0.0001": "变差"}
 
 
 def fails(verdict, hint):

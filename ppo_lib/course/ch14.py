@@ -63,7 +63,7 @@ def patients() -> dict[str, xr.Dataset]:
 
 CHANGES = {
     "gamma = 0.9": dict(gamma=0.9),
-    "gae_lambda = 0": dict(gae_lambda=0.0),
+    "lr = 0.0001": dict(lr=1e-4),
     "clip_eps = 0.05": dict(clip_eps=0.05),
     "max_grad_norm = 0.1": dict(max_grad_norm=0.1),
     "update_epochs = 4": dict(update_epochs=4),
