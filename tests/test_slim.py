@@ -114,3 +114,21 @@ def test_scripts_that_nothing_needs_are_not_asked_for():
     )
     kept = '<script defer src="_static/scripts/pydata-sphinx-theme.js"></script>'
     assert book_slim.SPARE_SCRIPTS.sub("", tags + kept) == kept
+
+
+def test_glyphs_shared_by_figures_are_written_once():
+    def figure(salt: str, *shapes: str) -> str:
+        glyphs = "".join(
+            f'<path id="{salt}-{shape}" d="M0 {shape}z" transform="scale(0.15625)"/>'
+            for shape in shapes
+        )
+        uses = "".join(f'<use xlink:href="#{salt}-{shape}" x="1"/>' for shape in shapes)
+        return f"<svg><defs>{glyphs}</defs>{uses}</svg>"
+
+    shared = book_slim.share_glyphs(figure("a", "1", "2") + figure("b", "2", "3"))
+    assert shared.count("<path") == 3 and 'id="b-2"' not in shared
+    second = shared.split("</svg>")[1]
+    assert 'href="#a-2"' in second and 'href="#b-3"' in second
+
+    marker = '<path id="a-m" d="M0 0z" style="stroke: red"/><path id="b-m" d="M0 0z"/>'
+    assert book_slim.share_glyphs(marker) == marker  # 只合并字形

@@ -90,10 +90,28 @@ def pack_state(state: str) -> str:
     return f'<script type="application/vnd.jupyter.widget-state+json">{packed}</script>\n'
 
 
+GLYPH = re.compile(r'<path id="([^"]+)" (d="[^"]+" transform="scale\([\d.]+\)")/>')
+
+
+def share_glyphs(text: str) -> str:
+    """一页上的几张图里，一样的字形只留第一份，别处都指向它。"""
+    first, moved = {}, {}
+
+    def keep_first(glyph: re.Match) -> str:
+        name, shape = glyph.groups()
+        moved[name] = first.setdefault(shape, name)
+        return glyph[0] if moved[name] == name else ""
+
+    text = GLYPH.sub(keep_first, text)
+    return re.sub(
+        r'(xlink:href="#)([^"]+)', lambda use: use[1] + moved.get(use[2], use[2]), text
+    )
+
+
 def mend(pages: list[Path], options: str) -> None:
-    """译出提示，去掉 SPARE_SCRIPTS，让页面先出来。"""
+    """译出提示，去掉 SPARE_SCRIPTS，合并字形，让页面先出来。"""
     for page in pages:
-        text = SPARE_SCRIPTS.sub("", page.read_text(encoding="utf-8"))
+        text = share_glyphs(SPARE_SCRIPTS.sub("", page.read_text(encoding="utf-8")))
         for english, chinese in TRANSLATIONS.items():
             text = text.replace(english, chinese)
         page.write_text(let_page_come_first(text, options), encoding="utf-8")
@@ -142,8 +160,8 @@ def keep_used_icons(out: Path, pages: list[Path]) -> None:
 FETCH_FONTS = """<script>
 if (location.protocol.startsWith("http"))
   requestAnimationFrame(() => setTimeout(() => {
-    for (const name of "Main-Regular Math-Italic Zero Size1-Regular Size3-Regular".split(" ")) {
-      const href = "%s/MathJax_" + name + ".woff";
+    for (const name of "%(names)s".split(" ")) {
+      const href = "%(folder)s/MathJax_" + name + ".woff";
       const link = Object.assign(document.createElement("link"), { rel: "preload", href });
       document.head.append(Object.assign(link, { as: "font", crossOrigin: "" }));
     }
@@ -152,11 +170,17 @@ if (location.protocol.startsWith("http"))
 """等 MathJax 排完公式才去取字体就晚了；首次绘制之后马上去取，又不会拖慢它。磁盘上没有快慢之分。"""
 
 
+FONTS = "Main-Regular Math-Italic Zero Size1-Regular Size3-Regular"
+"""几乎每个有公式的页都要的字体。"""
+
+
 def fetch_fonts_early(app, pagename, templatename, context, doctree) -> None:
     """只在有公式的页上。"""
     if any("mathjax" in str(script.filename) for script in context["script_files"]):
-        fonts = context["pathto"]("_static/mathjax/output/chtml/fonts/woff-v2", resource=True)
-        context["metatags"] = context.get("metatags", "") + FETCH_FONTS % fonts
+        folder = context["pathto"]("_static/mathjax/output/chtml/fonts/woff-v2", resource=True)
+        names = FONTS + (" AMS-Regular" if r"\mathbb" in context["body"] else "")
+        script = FETCH_FONTS % dict(names=names, folder=folder)
+        context["metatags"] = context.get("metatags", "") + script
 
 
 def slim_down(app: Sphinx, exception: Exception | None) -> None:
