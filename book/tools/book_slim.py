@@ -161,7 +161,7 @@ FETCH_FONTS = """<script>
 if (location.protocol.startsWith("http"))
   requestAnimationFrame(() => setTimeout(() => {
     for (const name of "%(names)s".split(" ")) {
-      const href = "%(folder)s/MathJax_" + name + ".woff";
+      const href = "%(folder)s/MathJax_" + name + ".woff2";
       const link = Object.assign(document.createElement("link"), { rel: "preload", href });
       document.head.append(Object.assign(link, { as: "font", crossOrigin: "" }));
     }
@@ -173,13 +173,16 @@ if (location.protocol.startsWith("http"))
 FONTS = "Main-Regular Math-Italic Zero Size1-Regular Size3-Regular"
 """几乎每个有公式的页都要的字体。"""
 
+MORE_FONTS = {"AMS-Regular": r"\\mathbb", "Size2-Regular": r"\\(?:sum|Bigl)"}
+"""有些页还要的字体 → 公式里的什么用得着它。"""
+
 
 def fetch_fonts_early(app, pagename, templatename, context, doctree) -> None:
     """只在有公式的页上。"""
     if any("mathjax" in str(script.filename) for script in context["script_files"]):
         folder = context["pathto"]("_static/mathjax/output/chtml/fonts/woff-v2", resource=True)
-        names = FONTS + (" AMS-Regular" if r"\mathbb" in context["body"] else "")
-        script = FETCH_FONTS % dict(names=names, folder=folder)
+        more = [name for name, tex in MORE_FONTS.items() if re.search(tex, context["body"])]
+        script = FETCH_FONTS % dict(names=" ".join([FONTS, *more]), folder=folder)
         context["metatags"] = context.get("metatags", "") + script
 
 
