@@ -265,6 +265,20 @@ def test_the_pages_name_no_foreign_script_style_font_or_image(book_html):
 
 
 @pytest.mark.slow
+def test_every_part_of_a_figure_is_on_its_page(book_html):
+    """图里引用的字形、记号、裁剪框都在同一页上：几张图共用字形，一个也不能落下。"""
+    used_anywhere = 0
+    for page in EVERY_PAGE:
+        text = (book_html / f"{page}.html").read_text(encoding="utf-8")
+        text = re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
+        used = set(re.findall(r'(?:xlink:href="|url\()#([^")]+)', text))
+        there = set(re.findall(r'\bid="([^"]+)"', text))
+        assert used <= there, (page, sorted(used - there)[:5])
+        used_anywhere += len(used)
+    assert used_anywhere > 1000
+
+
+@pytest.mark.slow
 def test_front_page_leads_to_the_cover(open_page):
     page, errors, _ = open_page("index.html")
     page.wait_for_url("**/book/index.html")
