@@ -60,7 +60,8 @@ lab: setup
 	  --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard chapters/*.md)))
 
 test: setup
-	$(PYTEST) --nbval-lax tests chapters
+	$(PY) book/tools/colab_check.py 01 # 备好像 Colab 的内核，各章的 .ipynb 都在它上面运行
+	JUPYTER_PATH="$(CURDIR)/_build/colab" $(PYTEST) --nbval-lax --nbval-kernel-name colab tests chapters
 
 test-fast: setup
 	$(PYTEST) -m "not slow" tests

@@ -6,6 +6,7 @@
 先按 requirements-colab.lock 装出一个像 Colab 的环境，放在 _build/colab：有 Colab 自带的包，没有
 ppo_lib，也没有 Colab 缺的那几个。然后从头运行笔记本，由它的第一格自己补齐。与在 Colab 上相比，
 只有一处不同：ppo_lib 取自工作目录，不取自网上的仓库。有一格出错，或 Colab 自带的包被换了版本，就失败。
+做好的环境是一个名叫 colab 的内核（JUPYTER_PATH=_build/colab），make test 再用它运行全部各章。
 """
 
 import json
