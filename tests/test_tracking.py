@@ -62,7 +62,10 @@ def track(folder, *arguments):
 
 
 def wandb_records(file: Path):
-    """W&B 的离线文件：7 字节的文件头，然后是 LevelDB 日志的格式，每条是一个 protobuf。"""
+    """W&B 的离线文件：7 字节的文件头，然后是 LevelDB 日志的格式，每条是一个 protobuf。
+
+    写的一方半路被杀，最后一条可能只写了一半；到它为止。
+    """
     from wandb.proto import wandb_internal_pb2
 
     content, position, record = file.read_bytes(), 7, b""
@@ -71,6 +74,8 @@ def wandb_records(file: Path):
             position += left  # 块尾放不下一个记录头
             continue
         _, length, kind = struct.unpack_from("<IHB", content, position)
+        if position + 7 + length > len(content):
+            return
         record += content[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # 整条，或最后一段
@@ -137,6 +142,17 @@ def test_offline_wandb_runs_equal_the_metrics(offline, untracked):
         assert config["seed"] == 3 + i
         assert_logged(rows, run.metrics.sel(seed=3 + i))
     assert len({info.run_group for info, _ in runs.values()}) == 1
+
+
+@pytest.mark.slow
+def test_a_torn_offline_file_is_read_up_to_the_tear(offline, tmp_path):
+    folder, _ = offline
+    file = sorted((folder / "tracking/wandb").glob("offline-run-*/*.wandb"))[0]
+    content, whole = file.read_bytes(), list(wandb_records(file))
+    for length in range(7, len(content), 1009):
+        (tmp_path / "torn").write_bytes(content[:length])
+        read = list(wandb_records(tmp_path / "torn"))
+        assert read == whole[: len(read)] and len(read) < len(whole)
 
 
 @pytest.mark.slow
