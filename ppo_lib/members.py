@@ -256,7 +256,11 @@ def to_plain(x) -> np.ndarray:
 
 def from_plain(x: np.ndarray, like):
     """``to_plain`` 的反面；like 是原来的那个叶子。"""
-    return jax.random.wrap_key_data(x) if is_key(like) else jnp.asarray(x)
+    return (
+        jax.random.wrap_key_data(x, impl=jax.random.key_impl(like))
+        if is_key(like)
+        else jnp.asarray(x)
+    )
 
 
 def is_key(x) -> bool:

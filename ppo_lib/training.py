@@ -23,6 +23,7 @@ from ppo_lib.diagnostics import (
     update_running_grad,
 )
 from ppo_lib.envs import GOAL, Environment, make_env
+from ppo_lib.keys import make_key
 from ppo_lib.loss import Minibatch, normalize, ppo_loss
 from ppo_lib.networks import ActorCriticDiscrete
 from ppo_lib.optimizer import annealed_lr, make_optimizer, moments
@@ -89,7 +90,7 @@ def init_state(
     seed, hyper: Hyperparams, *, cfg: PPOConfig, env: Environment, network
 ) -> TrainState:
     """初始化分五步：钥匙、环境、网络参数、优化器、训练状态。"""
-    network_key, env_key, key = jax.random.split(jax.random.key(seed), 3)
+    network_key, env_key, key = jax.random.split(make_key(seed), 3)
     carry = reset_envs(env_key, env, cfg.num_envs)
     params = network.init(network_key, carry.obs)
     head = params["params"]["critic_head"]

@@ -11,6 +11,7 @@ ORDER = [
     "_version",
     "_runtime",
     "config",
+    "keys",
     "envs",
     "networks",
     "advantage",
