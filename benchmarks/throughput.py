@@ -265,6 +265,8 @@ def summarise(records: list[dict], peers: tuple[str, ...]) -> list[dict]:
     """每个 (种子数, 参赛者) 一行：各项的中位数，和比值 (中位数, 最小, 最大)；没有的是 None。"""
     rows = []
     for num_seeds in SEED_COUNTS:
+        if not any(num_seeds in SYSTEMS[peer].seeds for peer in peers):
+            continue  # 没有对手会，ppo_lib 也就没有量
         for name in (OURS, *peers):
             done = [
                 r

@@ -182,6 +182,11 @@ def test_table_shows_median_ratio_range_and_gaps():
     assert len({tp.display_width(line) for line in lines}) == 1  # 汉字也对得齐
 
 
+def test_seeds_that_no_chosen_peer_can_train_are_left_out():
+    rows = tp.summarise([record(1, "ours", "sb3", 800_000)], ("sb3",))
+    assert [(r["system"], r["num_seeds"]) for r in rows] == [("ours", 1), ("sb3", 1)]
+
+
 def test_display_width_counts_han_twice():
     assert tp.display_width("步/秒") == 5
 
