@@ -75,7 +75,7 @@ TABLES = {
         Row("只改 ent_coef 0.01", dict(ent_coef=0.01), 5, 2e6),
         Row("只改 ent_coef 0.03", dict(ent_coef=0.03), 5, 2e6),
         Row("只改 ent_coef 0.05", dict(ent_coef=0.05), 5, 2e6),
-        Row("只改 tanh", dict(activation="tanh"), 5, 2e6),
+        Row("只改 tanh", dict(activation="tanh"), 40, 2e6),
         Row("tanh 且 ent_coef 0.05", SOLVING, 30, 2e6),
         Row(
             "tanh 且 ent_coef 0.05，超时当作结束",
