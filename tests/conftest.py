@@ -1,9 +1,11 @@
 """所有测试共用的部分：先快后慢的次序，做好的书，浏览器。"""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,18 +57,39 @@ def find_chromium() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def book_html():
-    """做好的书所在的文件夹。整轮测试只做一次；做书时有警告就失败。"""
+def book_html(testrun_uid):
+    """做好的书所在的文件夹；做书时有警告就失败。
+
+    整轮测试只做一次：谁先要谁做，别的测试进程等它做完。两个进程同时做会互相删去文件。
+    """
     import build
 
-    result = subprocess.run(
-        [sys.executable, build.__file__, "--quiet"], capture_output=True, text=True
-    )
-    if result.returncode != 0:
-        pytest.fail(
-            f"做书失败：\n{result.stdout[-4000:]}\n{result.stderr[-8000:]}", pytrace=False
-        )
+    with one_at_a_time(ROOT / "_build/tested.json") as record:
+        if record.get("run") != testrun_uid:
+            result = subprocess.run(
+                [sys.executable, build.__file__, "--quiet"], capture_output=True, text=True
+            )
+            ending = f"{result.stdout[-4000:]}\n{result.stderr[-8000:]}"
+            record.update(run=testrun_uid, failure=ending if result.returncode else "")
+    if record["failure"]:
+        pytest.fail(f"做书失败：\n{record['failure']}", pytrace=False)
     return build.HTML
+
+
+@contextmanager
+def one_at_a_time(path: Path):
+    """独占一份 JSON 记录：读出来，用完写回去；别的进程在这里等。"""
+    import fcntl
+
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        record = json.loads(file.read() or "{}")
+        yield record
+        file.seek(0)
+        file.truncate()
+        json.dump(record, file, ensure_ascii=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """项目自身的约定：依赖锁得住，几处版本一致，仓库里没有本机的痕迹，字体够用。"""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -148,3 +149,17 @@ def test_code_is_formatted_and_lint_free():
             text=True,
         )
         assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_processes_take_turns_at_the_book(tmp_path):
+    """几个进程一起要书时，只有一个在做，后来的读到它留下的记录。"""
+    path = tmp_path / "record.json"
+    turn = (
+        "import sys, time; from pathlib import Path; from conftest import one_at_a_time\n"
+        "with one_at_a_time(Path(sys.argv[1])) as record:\n"
+        "    turns = record.get('turns', 0); time.sleep(0.1); record['turns'] = turns + 1"
+    )
+    command = [sys.executable, "-c", turn, str(path)]
+    started = [subprocess.Popen(command, cwd=ROOT / "tests") for _ in range(4)]
+    assert [process.wait() for process in started] == [0] * 4
+    assert json.loads(path.read_text(encoding="utf-8")) == {"turns": 4}
