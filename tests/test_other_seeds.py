@@ -1,0 +1,44 @@
+"""换种子再运行一页：只对一批种子成立的断言，查得出来。"""
+
+import other_seeds
+import pytest
+
+PAGE = """---
+kernelspec: {{name: python3, display_name: Python 3}}
+---
+
+```{{code-cell}} ipython3
+from ppo_lib import PPOConfig, train
+
+cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=4096, num_envs=4, num_seeds=1)
+run = train(cfg, progress=False).metrics
+```
+
+```{{code-cell}} ipython3
+assert run["return"].mean() > 5
+```
+
+```{{code-cell}} ipython3
+{tags}
+assert float(run["actor_loss"][0, 0]) == {actor_loss!r}
+```
+"""
+
+
+@pytest.mark.slow
+def test_a_claim_about_one_seed_is_found(tmp_path):
+    from ppo_lib import PPOConfig, train
+
+    cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=4096, num_envs=4, num_seeds=1)
+    value = float(train(cfg, progress=False).metrics["actor_loss"][0, 0])
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.format(tags="", actor_loss=value), encoding="utf-8")
+
+    (failure,) = other_seeds.failures(page, 1000)
+    assert failure.startswith("AssertionError") and "actor_loss" in failure
+    assert other_seeds.failures(page, 0) == []
+
+    page.write_text(
+        PAGE.format(tags=":tags: [this-seed]\n", actor_loss=value), encoding="utf-8"
+    )
+    assert other_seeds.failures(page, 1000) == []
