@@ -824,6 +824,12 @@ def test_icons_need_no_script(book_html, open_page):
 def test_titles_of_boxes_have_no_icon(open_page):
     """提示框的图标要一个没有随书带的字形，画出来是压在字上的方框；没有一种提示框还画它。"""
     page, _, _ = open_page("chapters/07_clipping.html")
-    shown = """() => [...document.querySelectorAll(".admonition > .admonition-title")]
-        .map(title => getComputedStyle(title, "::after").display)"""
+    shown = """() => {
+        const box = document.querySelector(".admonition");
+        const display = () => getComputedStyle(box.firstElementChild, "::after").display;
+        return ["note", "warning", "tip", "hint", "important", "danger", "seealso"].map(kind => {
+            box.className = `admonition ${kind}`;
+            return display();
+        });
+    }"""
     assert set(page.evaluate(shown)) == {"none"}
