@@ -825,11 +825,10 @@ def test_titles_of_boxes_have_no_icon(open_page):
     """提示框的图标要一个没有随书带的字形，画出来是压在字上的方框；没有一种提示框还画它。"""
     page, _, _ = open_page("chapters/07_clipping.html")
     shown = """() => {
-        const box = document.querySelector(".admonition");
-        const display = () => getComputedStyle(box.firstElementChild, "::after").display;
+        const title = document.querySelector(".admonition > .admonition-title");
         return ["note", "warning", "tip", "hint", "important", "danger", "seealso"].map(kind => {
-            box.className = `admonition ${kind}`;
-            return display();
+            title.parentElement.className = `admonition ${kind}`;
+            return getComputedStyle(title, "::after").display;
         });
     }"""
     assert set(page.evaluate(shown)) == {"none"}
