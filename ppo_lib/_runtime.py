@@ -20,7 +20,7 @@ import platformdirs
 SCHEDULER_FLAG = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 
 COMPILER_OPTIONS = {
-    # 一个成员只用一个核；几个成员由 experiment.py 用几个线程并排放到几个核上。
+    # 一个成员只用一个核；几个成员由 members.py 用几个线程并排放到几个核上。
     "xla_cpu_multi_thread_eigen": False,
     # 有 AVX-512 的机器上用满 512 位的寄存器；没有的机器上这一项不起作用。
     "xla_cpu_prefer_vector_width": 512,

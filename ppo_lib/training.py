@@ -2,7 +2,7 @@
 
 一次更新是：采样 → GAE → update_epochs 遍 ×（num_minibatches 个小批次的梯度下降）。
 这里的函数都只处理**一个**成员（一个种子、一组超参数）；许多成员怎么并排跑，是
-experiment.py 的事。
+members.py 的事。
 """
 
 from __future__ import annotations
