@@ -1,6 +1,6 @@
 """ppo_lib 与几个同类的吞吐量：同一台机器、同一次运行、同样的运算，印一张带比值的表。
 
-    python benchmarks/throughput.py                          # 全部，约 10 分钟
+    python benchmarks/throughput.py                          # 全部，约 10 分钟；表写进 throughput.md
     python benchmarks/throughput.py --quick --only rejax     # 只看能不能跑
     python benchmarks/throughput.py --out result.json        # 同时把每一次测量写成 JSON
 
@@ -42,6 +42,7 @@ from peers.workload import BATCH_SIZE, WORKLOAD
 ROOT = Path(__file__).resolve().parents[1]
 PEERS_DIR = Path(__file__).resolve().parent / "peers"
 VENV_DIR = ROOT / ".bench"
+TABLE = Path(__file__).with_suffix(".md")
 TRIAL_UPDATES = 50
 """试跑的更新次数。"""
 TORCH = "torch==2.13.0"
@@ -325,6 +326,11 @@ def render(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def as_markdown(text: str) -> str:
+    """印出的文字 → ``throughput.md`` 的内容。"""
+    return f"# 与同类比速度\n\n由 `python benchmarks/throughput.py` 写出。\n\n```text\n{text}\n```\n"
+
+
 def display_width(text: str) -> int:
     """等宽字体里占几列；汉字和全角标点占两列。"""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
@@ -438,7 +444,12 @@ def main(argv: list[str] | None = None) -> int:
     pairs = [(peer, n) for n in SEED_COUNTS for peer in args.only if n in SYSTEMS[peer].seeds]
     records = compare(pairs, args)
     rows = summarise(records, args.only)
-    print(describe(machine, records), render(rows), NOTES, sep="\n\n")
+    text = "\n\n".join([describe(machine, records), render(rows), NOTES])
+    print(text)
+    failed = any("error" in r for r in records)
+    if args.only == PEERS and not args.quick and not failed:
+        TABLE.write_text(as_markdown(text), encoding="utf-8")
+        say(f"写好了 {TABLE.name}")
     if args.out:
         settings = {
             k: getattr(args, k) for k in ("rounds", "repeat", "min_seconds", "min_steps")
@@ -454,7 +465,7 @@ def main(argv: list[str] | None = None) -> int:
             json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
         )
         say(f"写好了 {args.out}")
-    return int(any("error" in r for r in records))
+    return int(failed)
 
 
 if __name__ == "__main__":

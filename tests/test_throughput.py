@@ -208,19 +208,24 @@ def test_quick_yields_to_what_is_written_out():
     assert (args.rounds, args.repeat, args.min_steps) == (2, 1, 200_000)
 
 
-def test_main_prints_one_table_and_writes_json(monkeypatch, capsys, tmp_path):
-    speed = {"ours": 800_000.0, "rejax": 400_000.0}
+@pytest.fixture
+def pretend(monkeypatch, tmp_path):
+    """不真的测量：ppo_lib 每秒 80 万步，别人 40 万步；表写进临时目录。"""
     monkeypatch.setattr(tp, "prepare", lambda env: sys.executable)
+    monkeypatch.setattr(tp, "TABLE", tmp_path / "throughput.md")
     monkeypatch.setattr(
         tp,
         "measure",
         lambda name, n, *_: dict(
-            steps_per_second=speed[name],
+            steps_per_second=800_000.0 if name == tp.OURS else 400_000.0,
             compile_seconds=1.0,
             peak_mb=1.0,
             versions={"jax": "0.10.2"},
         ),
     )
+
+
+def test_main_prints_one_table_and_writes_json(pretend, capsys, tmp_path):
     out = tmp_path / "result.json"
     assert tp.main(["--only=rejax", f"--out={out}"]) == 0
     printed = capsys.readouterr().out
@@ -230,6 +235,27 @@ def test_main_prints_one_table_and_writes_json(monkeypatch, capsys, tmp_path):
     report = json.loads(out.read_text(encoding="utf-8"))
     assert len(report["measurements"]) == 3 * 2 * 2  # 轮 × (1、10 个种子) × (ppo_lib、rejax)
     assert report["workload"]["env_name"] == "CartPole-v1"
+
+
+@pytest.mark.parametrize(
+    "options, kept", [([], True), (["--only=rejax"], False), (["--quick"], False)]
+)
+def test_only_a_full_run_writes_the_table_down(pretend, options, kept):
+    assert tp.main(options) == 0
+    assert tp.TABLE.exists() == kept
+    if kept:
+        text = tp.TABLE.read_text(encoding="utf-8")
+        assert "2.00 [2.00, 2.00]" in text and text.count("```") == 2
+
+
+def test_a_run_with_a_failure_keeps_the_old_table(pretend, monkeypatch):
+    def crash(name, *_):
+        raise tp.MeasureError("退出码 1")
+
+    tp.TABLE.write_text("旧的表", encoding="utf-8")
+    monkeypatch.setattr(tp, "measure", crash)
+    assert tp.main([]) == 1
+    assert tp.TABLE.read_text(encoding="utf-8") == "旧的表"
 
 
 # ---------------------------------------------------------------- 锁文件
