@@ -361,6 +361,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         warnings.simplefilter("default")
+        # 从 shell 的后台启动时，SIGINT 会被忽略，而且传给子进程
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         worker(args.worker)
         return
 

@@ -145,6 +145,8 @@ def test_ctrl_c_saves_and_resume_finishes_with_the_same_numbers(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "ppo_lib", *keys],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # 测试若是在 shell 的后台启动的，SIGINT 会被忽略，而且传给子进程
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("metrics/*.npz")):
