@@ -1,6 +1,6 @@
 """ppo_lib 与几个同类的吞吐量：同一台机器、同一次运行、同样的运算，印一张带比值的表。
 
-    python benchmarks/throughput.py                          # 全部，约 10 分钟；表写进 throughput.md
+    python benchmarks/throughput.py                          # 全部，约 15 分钟；表写进 throughput.md
     python benchmarks/throughput.py --quick --only rejax     # 只看能不能跑
     python benchmarks/throughput.py --out result.json        # 同时把每一次测量写成 JSON
 
