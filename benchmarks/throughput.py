@@ -326,9 +326,10 @@ def render(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def as_markdown(text: str) -> str:
+def as_markdown(text: str, rounds: int) -> str:
     """印出的文字 → ``throughput.md`` 的内容。"""
-    return f"# 与同类比速度\n\n由 `python benchmarks/throughput.py` 写出。\n\n```text\n{text}\n```\n"
+    head = f"# 与同类比速度\n\n由 `python benchmarks/throughput.py` 写出，{rounds} 轮。"
+    return f"{head}\n\n```text\n{text}\n```\n"
 
 
 def display_width(text: str) -> int:
@@ -448,7 +449,7 @@ def main(argv: list[str] | None = None) -> int:
     print(text)
     failed = any("error" in r for r in records)
     if args.only == PEERS and not args.quick and not failed:
-        TABLE.write_text(as_markdown(text), encoding="utf-8")
+        TABLE.write_text(as_markdown(text, args.rounds), encoding="utf-8")
         say(f"写好了 {TABLE.name}")
     if args.out:
         settings = {

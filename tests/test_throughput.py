@@ -245,7 +245,7 @@ def test_only_a_full_run_writes_the_table_down(pretend, options, kept):
     assert tp.TABLE.exists() == kept
     if kept:
         text = tp.TABLE.read_text(encoding="utf-8")
-        assert "2.00 [2.00, 2.00]" in text and text.count("```") == 2
+        assert "3 轮" in text and "2.00 [2.00, 2.00]" in text and text.count("```") == 2
 
 
 def test_a_run_with_a_failure_keeps_the_old_table(pretend, monkeypatch):
