@@ -24,8 +24,10 @@ COMPILER_OPTIONS = {
     "xla_cpu_multi_thread_eigen": False,
     # 有 AVX-512 的机器上用满 512 位的寄存器；没有的机器上这一项不起作用。
     "xla_cpu_prefer_vector_width": 512,
+    # 在 GPU 上不逐个试哪种矩阵乘法最快：这么小的网络，训练的速度不变，编译省下四成。
+    "xla_gpu_autotune_level": 0,
 }
-"""与调度器无关的编译选项。在 GPU 上不起作用。"""
+"""与调度器无关的编译选项；名字里没有这台机器后端的，不起作用。"""
 
 SAFE_SCHEDULER = (
     {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"},

@@ -41,7 +41,9 @@ def threefry(key, x0, x1):
 def split(key, shape):
     """钥匙 (2,) 分成 shape 把新的，(*shape, 2)。"""
     count = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
-    return jnp.stack(threefry(key, jnp.zeros_like(count), count), axis=-1)
+    return jax.lax.optimization_barrier(
+        jnp.stack(threefry(key, jnp.zeros_like(count), count), axis=-1)
+    )
 
 
 def random_bits(key, bit_width: int, shape):

@@ -14,8 +14,17 @@ ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 
 
 def dense(width: int, gain: float, name: str) -> nn.Dense:
-    """一个全连接层：正交初始化的权重（乘以 gain）和从 0 开始的偏置。"""
-    return nn.Dense(width, kernel_init=orthogonal(gain), dot_general=dot_general, name=name)
+    """一个全连接层：正交初始化的权重（乘以 gain）和从 0 开始的偏置。
+
+    乘法用完整的 float32：GPU 上缺省的 TF32 只留三位有效数字，网络这么小，也快不了多少。
+    """
+    return nn.Dense(
+        width,
+        kernel_init=orthogonal(gain),
+        precision="highest",
+        dot_general=dot_general,
+        name=name,
+    )
 
 
 class ActorCriticDiscrete(nn.Module):
