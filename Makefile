@@ -75,6 +75,8 @@ lock: setup
 	  $(COMPILE) --constraint requirements.lock --output-file requirements-build.lock -
 	$(PY) -m uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header requirements-colab.in --output-file requirements-colab.lock
+	$(PY) -m uv pip compile --quiet --no-deps --universal --python-version 3.12 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header requirements-newest.in --output-file requirements-newest.lock
 	$(PY) book/tools/make_environment.py
 
 clean:

@@ -39,11 +39,14 @@ def threefry(key, x0, x1):
 
 
 def split(key, shape):
-    """钥匙 (2,) 分成 shape 把新的，(*shape, 2)。"""
+    """钥匙 (2,) 分成 shape 把新的，(*shape, 2)。
+
+    栅栏把新的钥匙真的写进内存：不然用钥匙再生成的一层层 threefry 会并成一个核，式子成倍地长，
+    jax 0.11 编译几个小时也不停。
+    """
     count = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
-    return jax.lax.optimization_barrier(
-        jnp.stack(threefry(key, jnp.zeros_like(count), count), axis=-1)
-    )
+    new = jnp.stack(threefry(key, jnp.zeros_like(count), count), axis=-1)
+    return jax.lax.optimization_barrier(new)
 
 
 def random_bits(key, bit_width: int, shape):

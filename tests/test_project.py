@@ -15,7 +15,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-colab.lock"]
+LOCKS = [
+    "requirements.lock",
+    "requirements-build.lock",
+    "requirements-colab.lock",
+    "requirements-newest.lock",
+]
 FONT = ROOT / "ppo_lib/plotting/fonts/NotoSansSC-subset.otf"
 
 

@@ -1,0 +1,76 @@
+"""最新一版 jax：编译得出来，学得会。
+
+锁住的 jax 不是允许的最新一版，而新版的编译器对同样的程序可以有完全不同的表现：jax 0.11 曾经为一段
+随机数编译几个小时也不停。这里把 requirements-newest.lock 叠在像 Colab 的环境上，真的训练一次。
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import colab_check
+import pytest
+from conftest import give_up
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PINS = [
+    Requirement(line)
+    for line in (ROOT / "requirements-newest.in").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
+TRAIN = """
+import json
+from ppo_lib import PPOConfig, train
+
+cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=5)
+final = {}
+for parallel in ("threads", "vmap"):
+    returns = train(cfg, parallel=parallel, progress=False).metrics["return"]
+    final[parallel] = returns.isel(update=slice(-10, None)).mean("update").values.tolist()
+print(json.dumps(final))
+"""
+
+
+def run(*command, **options) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_newest_jax_is_the_highest_minor_version_allowed():
+    project = colab_check.colab_setup.tomllib.loads(
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    )["project"]
+    (jax,) = (r for r in map(Requirement, project["dependencies"]) if r.name == "jax")
+    (pin,) = (r for r in PINS if r.name == "jax")
+    major, minor, _ = str(pin.specifier).removeprefix("==").split(".")
+    assert jax.specifier.contains(f"{major}.{minor}.0")
+    assert not jax.specifier.contains(f"{major}.{int(minor) + 1}.0"), (
+        "有更新的一版可用了，请换上"
+    )
+
+
+@pytest.mark.slow
+def test_training_compiles_and_learns_on_the_newest_jax(tmp_path):
+    python = colab_check.PYTHON
+    if not python.exists():
+        give_up("先运行 python book/tools/colab_check.py 01，备好像 Colab 的环境")
+    if run(python, "-c", "import sys; print(sys.version_info >= (3, 12))").strip() != "True":
+        pytest.skip("最新的 jax 要 Python 3.12 以上")
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
+    run(*install, "--require-hashes", "--requirement", ROOT / "requirements-newest.lock",
+        "--python", python, "--target", tmp_path)  # fmt: skip
+
+    env = os.environ | {
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
+        "JAX_ENABLE_COMPILATION_CACHE": "false",
+    }
+    (pin,) = (str(r.specifier).removeprefix("==") for r in PINS if r.name == "jax")
+    version = run(python, "-c", "import jax; print(jax.__version__)", env=env)
+    assert version.strip() == pin
+    final = json.loads(run(python, "-c", TRAIN, env=env, timeout=300).splitlines()[-1])
+    for parallel, scores in final.items():
+        assert sorted(scores)[2] > 450, (parallel, scores)
