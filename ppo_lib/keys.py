@@ -42,7 +42,7 @@ def split(key, shape):
     """钥匙 (2,) 分成 shape 把新的，(*shape, 2)。
 
     栅栏把新的钥匙真的写进内存：不然用钥匙再生成的一层层 threefry 会并成一个核，式子成倍地长，
-    jax 0.11 编译几个小时也不停。
+    jax 0.11 编译五分钟也编译不完。
     """
     count = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
     new = jnp.stack(threefry(key, jnp.zeros_like(count), count), axis=-1)

@@ -420,6 +420,50 @@ def test_vmapped_sweep_equals_threads_at_first_and_tells_the_points_apart():
     assert len(set(losses.tolist())) == 4
 
 
+@pytest.mark.parametrize(
+    "backend, sizes",
+    [("cpu", {1: 1, 5: 5, 17: 17}), ("gpu", {1: 16, 16: 16, 17: 32, 64: 64, 65: 128})],
+)
+def test_on_a_gpu_the_batch_is_rounded_up(monkeypatch, backend, sizes):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert {size: members.batch_size(size) for size in sizes} == sizes
+
+
+@pytest.fixture
+def rounded_batches(monkeypatch):
+    """GPU 上的摆法，在 CPU 上：一批总是 8 个成员。"""
+    monkeypatch.setattr(members, "batch_size", lambda size: 8)
+
+
+@pytest.mark.slow
+def test_in_a_rounded_batch_a_seed_does_not_depend_on_its_companions(rounded_batches):
+    three, alone = (
+        quiet(tiny(seed=seed, num_seeds=n), parallel="vmap") for seed, n in ((3, 3), (4, 1))
+    )
+    assert three.metrics.sizes["seed"] == 3 and alone.metrics.sizes["seed"] == 1
+    same(three.metrics.sel(seed=[4]), alone.metrics)
+    same_params(members.take(three.params, slice(1, 2)), alone.params)
+    ds = sweep(tiny(seed=4), progress=False, parallel="vmap", lr=[1e-3, tiny().lr])
+    xr.testing.assert_equal(ds.isel(lr=1, drop=True), alone.metrics)
+
+
+@pytest.mark.slow
+def test_a_rounded_batch_resumes_where_it_stopped(rounded_batches, tmp_path):
+    cfg = tiny(num_seeds=3, tracker="none")
+    straight = quiet(cfg, parallel="vmap")
+
+    def stop(metrics):
+        if metrics.sizes["update"] == 32:
+            raise KeyboardInterrupt
+
+    options = dict(parallel="vmap", chunk_updates=16, run_dir=tmp_path / "run")
+    stopped = quiet(cfg, on_chunk=stop, **options)
+    assert stopped.interrupted and stopped.metrics.sizes["update"] == 32
+    resumed = quiet(cfg, resume=True, **options)
+    same(resumed.metrics, straight.metrics)
+    same_params(resumed.params, straight.params)
+
+
 @pytest.mark.slow
 def test_sweep_over_static_axes_remembers_what_it_ran():
     ds = sweep(tiny(), progress=False, activation=["relu", "tanh"])
