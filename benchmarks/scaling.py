@@ -3,7 +3,8 @@
     python benchmarks/scaling.py           在这台机器上量，印出来
     python benchmarks/scaling.py --save    写进 book/data/scaling.json；请在有 GPU 的机器上
 
-有 GPU 时，同一台机器的 CPU 也量，各用一个新的进程。编译的时间不算在内。
+有 GPU 时，同一台机器的 CPU 也量，各用一个新的进程。编译的时间不算在内。书里那份 scaling.json 是在 GPU 上的
+一批取整到 2 的幂之前、用同样的 train 调用量的。
 """
 
 from __future__ import annotations
