@@ -47,27 +47,27 @@ $(READY):
 	@touch $@
 
 book: html
-	@$(PY) book/tools/serve.py $(PORT)
+	@$(PY) -m book.tools.site.serve $(PORT)
 
 html: setup
-	@$(PY) book/tools/build.py
+	@$(PY) -m book.tools.site.build
 
 zip: setup
-	@$(PY) book/tools/build.py --zip
+	@$(PY) -m book.tools.site.build --zip
 
 lab: setup
-	JUPYTER_CONFIG_PATH=book/tools/lab $(PY) -m jupyterlab $(LAB_FLAGS) \
+	JUPYTER_CONFIG_PATH=book/tools/site/lab $(PY) -m jupyterlab $(LAB_FLAGS) \
 	  --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard chapters/*.md)))
 
 test: setup
-	$(PY) book/tools/colab_check.py 01 # 备好像 Colab 的内核，各章的 .ipynb 都在它上面运行
+	$(PY) -m book.tools.checks.colab 01 # 备好像 Colab 的内核，各章的 .ipynb 都在它上面运行
 	JUPYTER_PATH="$(CURDIR)/_build/colab" $(PYTEST) --nbval-lax --nbval-kernel-name colab tests chapters
 
 test-fast: setup
 	$(PYTEST) -m "not slow" tests
 
 notebooks: setup
-	$(PY) book/tools/sync_notebooks.py
+	$(PY) -m book.tools.generate.notebooks
 
 lock: setup
 	$(COMPILE) --constraint requirements.in --all-extras --output-file requirements.lock pyproject.toml
@@ -77,7 +77,7 @@ lock: setup
 	  --no-emit-index-url --no-annotate --no-header requirements-colab.in --output-file requirements-colab.lock
 	$(PY) -m uv pip compile --quiet --no-deps --universal --python-version 3.12 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header requirements-newest.in --output-file requirements-newest.lock
-	$(PY) book/tools/make_environment.py
+	$(PY) -m book.tools.generate.environment
 
 clean:
 	rm -rf _build .pytest_cache .hypothesis

@@ -22,9 +22,9 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "book/tools"))
+sys.path.insert(0, str(ROOT))
 
-from serve import HTML, QuietHandler, Server  # noqa: E402
+from book.tools.site.serve import HTML, QuietHandler, Server  # noqa: E402
 
 COMPRESSED = {".woff", ".woff2", ".png", ".jpg", ".webp", ".gif", ".zip"}
 """再压也不会小的文件。"""

@@ -22,7 +22,7 @@ settings.register_profile(
 settings.load_profile("course")
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "book/tools"))
+sys.path.insert(0, str(ROOT))
 
 # Chromium 在没有外网的机器上也要安静：不查更新，不同步，不用 QUIC。
 CHROMIUM_FLAGS = [
@@ -62,7 +62,7 @@ def book_html(testrun_uid):
 
     整轮测试只做一次：谁先要谁做，别的测试进程等它做完。两个进程同时做会互相删去文件。
     """
-    import build
+    from book.tools.site import build
 
     with one_at_a_time(ROOT / "_build/tested.json") as record:
         if record.get("run") != testrun_uid:
@@ -97,7 +97,7 @@ def book_url(book_html):
     """本机上打开的书的网址。"""
     import threading
 
-    import serve
+    from book.tools.site import serve
 
     server = serve.open_server(port=0, folder=book_html)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -12,15 +12,15 @@ from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-import book_progress
-import book_search
-import build
-import ppo_book
 import pytest
-import serve
 import yaml
 from conftest import give_up
 from docutils import nodes
+
+from book.tools import extension
+from book.tools.extension import progress as book_progress
+from book.tools.extension import search as book_search
+from book.tools.site import build, serve
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -42,10 +42,10 @@ def test_execution_cache_key_follows_the_library(tmp_path):
     library = tmp_path / "ppo_lib"
     library.mkdir()
     (library / "loss.py").write_text("a = 1\n")
-    before = ppo_book.execution_hash(tmp_path)
-    assert ppo_book.execution_hash(tmp_path) == before
+    before = extension.execution_hash(tmp_path)
+    assert extension.execution_hash(tmp_path) == before
     (library / "loss.py").write_text("a = 2\n")
-    assert ppo_book.execution_hash(tmp_path) != before
+    assert extension.execution_hash(tmp_path) != before
 
 
 def test_glossary_terms_are_found():

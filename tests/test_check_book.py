@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-import check_book as cb
 import pytest
-import sync_notebooks
+
+from book.tools.checks import book as cb
+from book.tools.generate import notebooks
 
 ROOT = Path(__file__).parents[1]
 
@@ -372,7 +373,7 @@ def test_numbers_of_the_page_and_references_pass(text):
 def test_the_mark_of_an_exception_survives_the_conversion_to_a_notebook():
     text = CHAPTER.replace("训练 50 万步。", "训练 60 万步。 <!-- check: 允许 -->")
     assert messages(all_findings(text)) == ""
-    assert "60 万步" in sync_notebooks.to_ipynb(text, "07")
+    assert "60 万步" in notebooks.to_ipynb(text, "07")
 
 
 # ---- 链接 --------------------------------------------------------------------

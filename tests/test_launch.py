@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import book_launch
 import pytest
 import yaml
+
+from book.tools.extension import launch as book_launch
 
 ROOT = Path(__file__).parents[1]
 URL = "https://github.com/someone/ppo-book"
@@ -60,7 +61,7 @@ def test_the_repository_is_written_in_one_place(monkeypatch):
 
 
 def test_the_setup_cell_of_the_notebooks_reads_the_same_place():
-    import colab_setup
+    from book.tools.generate import colab_setup
 
     assert book_launch.repository is colab_setup.repository
 
@@ -79,7 +80,7 @@ def test_the_default_repository_of_jupyter_book_is_dropped(monkeypatch):
 CONF = """\
 import sys
 sys.path.insert(0, %r)
-extensions = ["myst_parser", "book_launch"]
+extensions = ["myst_parser", "book.tools.extension.launch"]
 html_theme = "basic"
 language = "zh_CN"
 html_theme_options = {}
@@ -97,7 +98,7 @@ def make_book(folder: Path, environment: dict) -> dict[str, str]:
         path = folder / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    (folder / "conf.py").write_text(CONF % str(ROOT / "book/tools"), encoding="utf-8")
+    (folder / "conf.py").write_text(CONF % str(ROOT), encoding="utf-8")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", str(folder), str(folder / "html")]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr

@@ -12,10 +12,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-import colab_check
 import pytest
 from conftest import give_up
 from packaging.requirements import Requirement
+
+from book.tools.checks import colab
 
 ROOT = Path(__file__).parents[1]
 (NEWEST,) = re.findall(
@@ -52,9 +53,9 @@ def test_the_newest_jax_is_the_highest_minor_version_allowed():
 
 @pytest.mark.slow
 def test_training_compiles_and_learns_on_the_newest_jax(tmp_path):
-    python = colab_check.PYTHON
+    python = colab.PYTHON
     if not python.exists():
-        give_up("先运行 python book/tools/colab_check.py 01，备好像 Colab 的环境")
+        give_up("先运行 python -m book.tools.checks.colab 01，备好像 Colab 的环境")
     if run(python, "-c", "import sys; print(sys.version_info >= (3, 12))").strip() != "True":
         pytest.skip("最新的 jax 要 Python 3.12 以上")
     install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]

@@ -1,6 +1,6 @@
 """各章的源与生成的 .ipynb。
 
-运行 .ipynb 的是 nbval，用 Colab 的版本；内核由 book/tools/colab_check.py 备好，见 Makefile 的 test。
+运行 .ipynb 的是 nbval，用 Colab 的版本；内核由 book/tools/checks/colab.py 备好，见 Makefile 的 test。
 """
 
 import re
@@ -10,16 +10,15 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-import colab_check
-import colab_setup
 import jax
 import jupyter_client
 import nbformat
-import plain_markdown
 import pytest
-import sync_notebooks
 import yaml
 from jupyter_cache import get_cache
+
+from book.tools.checks import colab
+from book.tools.generate import colab_setup, notebooks, plain_markdown
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))
@@ -43,23 +42,23 @@ kernelspec:
 
 
 def test_notebooks_are_up_to_date():
-    stale = [path.name for path in sync_notebooks.out_of_date()]
+    stale = [path.name for path in notebooks.out_of_date()]
     assert stale == [], "请运行 make notebooks"
 
 
 def test_conversion_is_reproducible():
-    assert sync_notebooks.to_ipynb(SAMPLE) == sync_notebooks.to_ipynb(SAMPLE)
+    assert notebooks.to_ipynb(SAMPLE) == notebooks.to_ipynb(SAMPLE)
 
 
 def test_equal_cells_get_different_ids():
-    notebook = nbformat.reads(sync_notebooks.to_ipynb(SAMPLE), as_version=4)
+    notebook = nbformat.reads(notebooks.to_ipynb(SAMPLE), as_version=4)
     ids = [cell.id for cell in notebook.cells]
     assert len(ids) == len(set(ids)) == 4  # 第一格，标题，两格代码
 
 
 def test_an_edit_changes_only_its_own_cell_id():
     before, after = (
-        nbformat.reads(sync_notebooks.to_ipynb(text), as_version=4)
+        nbformat.reads(notebooks.to_ipynb(text), as_version=4)
         for text in (SAMPLE, SAMPLE.replace("标题", "新标题"))
     )
     changed = [a.id != b.id for a, b in zip(before.cells, after.cells, strict=True)]
@@ -69,7 +68,7 @@ def test_an_edit_changes_only_its_own_cell_id():
 def test_check_lists_stale_and_orphaned_notebooks(tmp_path):
     (tmp_path / "01_a.md").write_text(SAMPLE, encoding="utf-8")
     (tmp_path / "02_gone.ipynb").write_text("{}", encoding="utf-8")
-    changes = sync_notebooks.out_of_date(tmp_path)
+    changes = notebooks.out_of_date(tmp_path)
     assert {path.name for path in changes} == {"01_a.ipynb", "02_gone.ipynb"}
     assert changes[tmp_path / "02_gone.ipynb"] is None
 
@@ -342,7 +341,7 @@ def test_what_colab_does_not_know_is_an_error(myst):
 def test_an_error_names_the_chapter(tmp_path):
     (tmp_path / "03_c.md").write_text(SAMPLE + "\n```{mermaid}\n```\n", encoding="utf-8")
     with pytest.raises(plain_markdown.Unsupported, match="03_c.md：指令 {mermaid}"):
-        sync_notebooks.out_of_date(tmp_path)
+        notebooks.out_of_date(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +353,7 @@ def test_leftovers_are_seen(left):
 
 def test_what_slips_through_the_conversion_is_an_error():
     with pytest.raises(plain_markdown.Unsupported, match="漏下了"):
-        sync_notebooks.to_ipynb(SAMPLE + "\n> :::{note}\n> 引用里的指令\n> :::\n")
+        notebooks.to_ipynb(SAMPLE + "\n> :::{note}\n> 引用里的指令\n> :::\n")
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
@@ -370,7 +369,7 @@ def test_generated_notebook_is_valid_and_has_no_myst(chapter):
 
 
 def test_colab_lock_has_hashes_and_agrees_with_its_pins():
-    text = colab_check.LOCK.read_text(encoding="utf-8")
+    text = colab.LOCK.read_text(encoding="utf-8")
     assert "://" not in text and " @ " not in text and "\n-" not in text
     for line in (ROOT / "requirements-colab.in").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
@@ -379,18 +378,16 @@ def test_colab_lock_has_hashes_and_agrees_with_its_pins():
 
 
 def test_the_colab_environment_lacks_what_the_setup_cell_adds():
-    lock = colab_check.colab_lock()
+    lock = colab.colab_lock()
     assert re.search("^jax==0.7.2 ", lock, flags=re.MULTILINE)
     for pin in colab_setup.tried_versions():
-        assert pin in colab_check.LOCK.read_text(encoding="utf-8") and f"\n{pin}" not in lock
+        assert pin in colab.LOCK.read_text(encoding="utf-8") and f"\n{pin}" not in lock
 
 
 def test_the_colab_check_changes_only_where_ppo_lib_comes_from():
-    notebook = nbformat.reads(sync_notebooks.to_ipynb(SAMPLE, "01"), as_version=4)
+    notebook = nbformat.reads(notebooks.to_ipynb(SAMPLE, "01"), as_version=4)
     before = [cell.source.splitlines() for cell in notebook.cells]
-    after = [
-        cell.source.splitlines() for cell in colab_check.with_source(notebook, "一个包").cells
-    ]
+    after = [cell.source.splitlines() for cell in colab.with_source(notebook, "一个包").cells]
     assert before[1:] == after[1:]
     (changed,) = (new for old, new in zip(before[0], after[0], strict=True) if old != new)
     assert changed.startswith("SOURCE = '一个包'  #")
@@ -398,8 +395,8 @@ def test_the_colab_check_changes_only_where_ppo_lib_comes_from():
 
 def test_the_colab_check_sees_a_replaced_jax():
     before = {"jax": "0.7.2", "numpy": "2.1.3"}
-    assert colab_check.changed_versions(before, before | {"gymnax": "1.0.1"}) == []
-    changed = colab_check.changed_versions(before, before | {"jax": "0.10.2"})
+    assert colab.changed_versions(before, before | {"gymnax": "1.0.1"}) == []
+    changed = colab.changed_versions(before, before | {"jax": "0.10.2"})
     assert changed == ["jax 0.7.2 变成了 0.10.2"]
 
 
@@ -411,7 +408,7 @@ def test_the_colab_check_sees_missing_glyphs_and_myst_in_outputs():
         nbformat.v4.new_output("display_data", {"text/markdown": "见 `种子`"}),
     ]
     cell = nbformat.v4.new_code_cell("1", outputs=outputs)
-    complaints = list(colab_check.complaints(nbformat.v4.new_notebook(cells=[cell])))
+    complaints = list(colab.complaints(nbformat.v4.new_notebook(cells=[cell])))
     assert complaints == [f"图里缺字：{tofu}", "输出里有 Colab 不认得的写法：见{term}`种子`"]
 
 
@@ -423,7 +420,7 @@ def test_outputs_of_the_book_hold_nothing_that_colab_does_not_know(book_html):
     assert len(records) >= len(CHAPTERS)
     for record in records:
         notebook = executed.get_cache_bundle(record.pk).nb
-        assert list(colab_check.complaints(notebook)) == [], record.uri
+        assert list(colab.complaints(notebook)) == [], record.uri
 
 
 # ---- 章节的源 ----------------------------------------------------------------

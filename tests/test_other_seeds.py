@@ -1,7 +1,8 @@
 """换种子再运行一页：只对一批种子成立的断言，查得出来。"""
 
-import other_seeds
 import pytest
+
+from book.tools.checks import other_seeds
 
 PAGE = """---
 kernelspec: {{name: python3, display_name: Python 3}}

@@ -8,11 +8,12 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import make_environment
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from book.tools.generate.environment import direct_dependencies, locked_versions
 
 ROOT = Path(__file__).parents[1]
 LOCKS = [
@@ -35,15 +36,15 @@ def tracked_files() -> list[Path]:
 
 
 def test_direct_dependencies_are_locked_within_their_ranges():
-    versions = make_environment.locked_versions()
-    for requirement in make_environment.direct_dependencies():
+    versions = locked_versions()
+    for requirement in direct_dependencies():
         version = versions.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} 不在锁文件里，请运行 make lock"
         assert requirement.specifier.contains(version, prereleases=True), requirement.name
 
 
 def test_chosen_versions_are_the_locked_ones():
-    versions = make_environment.locked_versions()
+    versions = locked_versions()
     for line in (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines():
         if pin := line.partition("#")[0].strip():
             name, version = pin.split("==")
@@ -68,14 +69,14 @@ def test_environment_yml_has_the_pins_of_the_lock():
         if not line.startswith("-")
         for requirement in [Requirement(line)]
     }
-    versions = make_environment.locked_versions(python.removeprefix("python="))
-    direct = {canonicalize_name(r.name) for r in make_environment.direct_dependencies()}
+    versions = locked_versions(python.removeprefix("python="))
+    direct = {canonicalize_name(r.name) for r in direct_dependencies()}
     assert pinned == {name: f"=={versions[name]}" for name in direct}, "请运行 make lock"
     assert pip["pip"][-1] == "--editable ."
 
 
 def test_library_imports_only_declared_dependencies():
-    declared = {canonicalize_name(r.name) for r in make_environment.direct_dependencies()}
+    declared = {canonicalize_name(r.name) for r in direct_dependencies()}
     distributions = packages_distributions()
     for source in (ROOT / "ppo_lib").rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
@@ -140,7 +141,9 @@ def test_font_covers_every_hanzi_that_code_may_draw():
         texts[path] = "\n".join(cells.findall(path.read_text(encoding="utf-8")))
     for path, text in texts.items():
         missing = set(re.findall("[\u4e00-\u9fff]", text)) - covered
-        assert not missing, f"{path.relative_to(ROOT)} 里的 {missing}：加进 make_font.py"
+        assert not missing, (
+            f"{path.relative_to(ROOT)} 里的 {missing}：加进 book/tools/generate/font.py"
+        )
 
 
 def test_code_is_formatted_and_lint_free():

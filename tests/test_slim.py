@@ -2,8 +2,8 @@
 
 import json
 
-import book_css
-import book_slim
+from book.tools.extension import css as book_css
+from book.tools.extension import slim as book_slim
 
 WORDS = {"a", "b", "used"}
 

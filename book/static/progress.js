@@ -2,7 +2,7 @@
 //
 // 存的是 {页: {项: {done, correct, total}}}。项是 "check:编号"（检查清单，编号由文字算出）、
 // "exercise:题号"（读者自己勾的“练习 7.1 做完了”）或 "quiz:编号"（小测验用事件 ppo:progress 报来；练习也可以这样报）。
-// 每页有哪些项，做书时由 book_progress.py 写进 PPO_PAGES。
+// 每页有哪些项，做书时由 extension/progress.py 写进 PPO_PAGES。
 (() => {
   "use strict";
   const KEY = "ppo-progress";

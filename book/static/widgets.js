@@ -62,7 +62,7 @@
 
   // ---- 代码和样式
 
-  // 做书时把各模型的代码和样式收在 shared 里，模型里只写序号（book_slim.py）。
+  // 做书时把各模型的代码和样式收在 shared 里，模型里只写序号（extension/slim.py）。
   function unshare(states, shared) {
     for (const { state } of Object.values(states))
       for (const name of ["_esm", "_css"])

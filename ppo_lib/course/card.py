@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 TIMINGS_FILE = Path(__file__).with_name("timings.json")
-"""由 book/tools/time_chapters.py 量出并写下。"""
+"""由 book/tools/generate/timings.py 量出并写下。"""
 
 
 def chapter_card(chapter: str):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 SETUP_TAG = "colab-setup"
 """第一格的标记。只有 .ipynb 里有这一格。"""

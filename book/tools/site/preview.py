@@ -1,6 +1,6 @@
 """预览一章：只运行它，做成 _build/preview/<章>/_build/html，不动整本书和缓存。
 
-    python book/tools/preview.py chapters/07_clipping.md
+    python -m book.tools.site.preview chapters/07_clipping.md
 
 指向别的章的链接在这里是断的，所以有警告也不算失败；整本书仍由 make html 从严检查。
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def preview(chapter: Path) -> Path:
@@ -25,7 +25,7 @@ def preview(chapter: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "force"
-    config["sphinx"]["local_extensions"]["ppo_book"] = str(ROOT / "book/tools")
+    config["sphinx"]["local_extensions"]["book.tools.extension"] = str(ROOT)
     config["html"]["favicon"] = str(ROOT / config["html"]["favicon"])
     toc = {"format": "jb-book", "root": "book/index"}
     toc["parts"] = [{"caption": "正文", "numbered": True, "chapters": [{"file": document}]}]

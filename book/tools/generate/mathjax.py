@@ -1,6 +1,6 @@
 """由 npm 包 mathjax 做出 book/static/mathjax/：照 tex-chtml.js 的样子，但不带右键菜单，字体换成 woff2。
 
-    python book/tools/make_mathjax.py
+    python -m book.tools.generate.mathjax
 
 菜单占了一百多 KB，用处却不大：里面有几项要的文件没有随书发布。各个部件接在一起，只改了字体的格式；
 字体里的字一个不少，换成 woff2 约小两成。只在换 MathJax 的版本时才要运行；要用 npm。

@@ -1,8 +1,8 @@
 """换几批种子，再运行各章：页上的断言，是不是只对碰巧的那一批成立？
 
-    python book/tools/other_seeds.py                     各章和勘误，各换三批
-    python book/tools/other_seeds.py chapters/07_*.md --sets 10
-    JUPYTER_PATH=_build/colab python book/tools/other_seeds.py --kernel colab   在像 Colab 的内核上
+    python -m book.tools.checks.other_seeds                     各章和勘误，各换三批
+    python -m book.tools.checks.other_seeds chapters/07_*.md --sets 10
+    JUPYTER_PATH=_build/colab python -m book.tools.checks.other_seeds --kernel colab   在像 Colab 的内核上
 
 CPU 不同、JAX 的版本不同，舍入就不同，训练走不了多远便分道扬镳，与换一批种子无异。所以在这里站不住的
 话，换一台机器也会站不住。它不在 make test 里：一批要好几分钟。改了现场训练的格以后，请运行一遍。
@@ -19,7 +19,7 @@ import jupytext
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXPECTED = {"this-seed", "raises-exception"}
 """有这些标签的格，出错不算。"""
 

@@ -1,7 +1,7 @@
 """由 chapters/*.md 生成旁边的 .ipynb（给 Colab 用）。
 
-    python book/tools/sync_notebooks.py           写出
-    python book/tools/sync_notebooks.py --check   只检查是否一致，不一致就列出来并失败
+    python -m book.tools.generate.notebooks           写出
+    python -m book.tools.generate.notebooks --check   只检查是否一致，不一致就列出来并失败
 
 .md 是唯一的源。同样的 .md 总生成同样的字节：没有输出，单元编号由内容算出，元数据固定。
 .ipynb 与 .md 不同的有三处：多出第一格，它准备环境；MyST 的指令和角色变成普通的 Markdown；
@@ -16,10 +16,11 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from colab_setup import setup_cell
-from plain_markdown import Unsupported, convert, find_names, leftovers
 
-ROOT = Path(__file__).parents[2]
+from book.tools.generate.colab_setup import setup_cell
+from book.tools.generate.plain_markdown import Unsupported, convert, find_names, leftovers
+
+ROOT = Path(__file__).parents[3]
 CHAPTERS = ROOT / "chapters"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

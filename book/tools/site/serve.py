@@ -1,11 +1,11 @@
-"""在本机打开做好的书：python book/tools/serve.py [端口]"""
+"""在本机打开做好的书：python -m book.tools.site.serve [端口]"""
 
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-HTML = Path(__file__).parents[2] / "_build/html"
+HTML = Path(__file__).parents[3] / "_build/html"
 FIRST_PORT = 8000
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PYTHON = "3.11"
 HEADER = """\
 # 由 `make lock` 生成，不要手改：版本与 requirements.lock 一致。

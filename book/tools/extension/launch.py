@@ -11,12 +11,13 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from colab_setup import repository
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-ROOT = Path(__file__).parents[2]
+from book.tools.generate.colab_setup import repository
+
+ROOT = Path(__file__).parents[3]
 BRANCH = "main"
 
 

@@ -5,7 +5,7 @@ Colab 和大多数服务器上没有中文字体，matplotlib 会把汉字画成
 来源是 Debian 12 的软件包 fonts-noto-cjk 1:20220127+repack1-1（字体版本 2.004，SIL OFL 1.1）：
 
     apt-get install fonts-noto-cjk
-    python book/tools/make_font.py
+    python -m book.tools.generate.font
 
 平时不用运行它。要用到子集以外的字时（tests/test_project.py 会指出是哪个字），
 把字加进 EXTRA_HANZI，再做一遍。
@@ -18,7 +18,7 @@ from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTCollection, TTFont
 
 SOURCE = Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc")
-TARGET = Path(__file__).parents[2] / "ppo_lib/plotting/fonts/NotoSansSC-subset.otf"
+TARGET = Path(__file__).parents[3] / "ppo_lib/plotting/fonts/NotoSansSC-subset.otf"
 FAMILY = "Noto Sans SC"
 
 # GB2312 二级字里课程用得着的：熵、阈值、博弈、骰子……

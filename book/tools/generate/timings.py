@@ -1,7 +1,7 @@
 """量出各章首次运行的秒数（新的进程，空的编译缓存），写进 ppo_lib/course/timings.json。
 
-    python book/tools/time_chapters.py              全部
-    python book/tools/time_chapters.py 01           只量一章
+    python -m book.tools.generate.timings              全部
+    python -m book.tools.generate.timings 01           只量一章
 
 有 GPU 时写进 gpu 一栏，否则写进 cpu 一栏。请在空闲的机器上运行。
 """
@@ -17,10 +17,11 @@ from pathlib import Path
 
 import jax
 import nbformat
-from colab_setup import SETUP_TAG
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parents[2]
+from book.tools.generate.colab_setup import SETUP_TAG
+
+ROOT = Path(__file__).parents[3]
 TIMINGS = ROOT / "ppo_lib/course/timings.json"
 CHARACTERS_PER_MINUTE = 300
 """中文技术读物的阅读速度；一行代码按 15 个字算。"""

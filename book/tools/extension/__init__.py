@@ -1,8 +1,8 @@
 """这本书用的 Sphinx 扩展，由 _config.yml 的 local_extensions 载入。
 
 它做的事都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；源文件里汉字间的换行不变成空格；
-章节里可以写检查清单。另外四件各有一个文件：中文搜索（book_search.py），检查清单和进度（book_progress.py），
-去别处运行的链接（book_launch.py），做完后减重（book_slim.py）。
+章节里可以写检查清单。另外四件各有一个文件：中文搜索（search.py），检查清单和进度（progress.py），
+去别处运行的链接（launch.py），做完后减重（slim.py）。
 """
 
 import dataclasses
@@ -11,16 +11,14 @@ import re
 import shutil
 from pathlib import Path
 
-import book_launch
-import book_progress
-import book_search
-import book_slim
 import myst_nb.core.read
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-ROOT = Path(__file__).parents[2]
+from book.tools.extension import launch, progress, search, slim
+
+ROOT = Path(__file__).parents[3]
 
 # 章节的输出取决于这些文件。jupyter-cache 只看笔记本自己，所以把它们的散列写进缓存的路径。
 EXECUTION_INPUTS = ("ppo_lib/**/*", "book/data/**/*", "requirements.lock")
@@ -79,6 +77,6 @@ def setup(app: Sphinx) -> dict:
     allow_tasklists_in_chapters()
     app.connect("config-inited", set_execution_cache)
     app.connect("doctree-read", join_chinese_lines)
-    for part in (book_search, book_progress, book_launch, book_slim):
+    for part in (search, progress, launch, slim):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CHAPTERS = Path(__file__).parents[2] / "chapters"
+CHAPTERS = Path(__file__).parents[3] / "chapters"
 
 
 class Unsupported(ValueError):
@@ -77,7 +77,7 @@ def directive(opening: re.Match, block: list[str], names: Names) -> list[str]:
     if name not in DIRECTIVES:
         raise Unsupported(
             f"指令 {{{name}}}：Colab 不认得它。请换一种写法，"
-            "或在 sync_notebooks.py 的 DIRECTIVES 里写明它变成什么"
+            "或在 plain_markdown.py 的 DIRECTIVES 里写明它变成什么"
         )
     indent = opening["indent"]
     options, body = split_options([line.removeprefix(indent) for line in block])
@@ -288,7 +288,7 @@ def convert_role(role: str, content: str, names: Names) -> str:
     if role not in ROLES:
         raise Unsupported(
             f"角色 {{{role}}}`{content}`：Colab 不认得它。请换一种写法，"
-            "或在 sync_notebooks.py 的 ROLES 里写明它变成什么"
+            "或在 plain_markdown.py 的 ROLES 里写明它变成什么"
         )
     return ROLES[role](content, names)
 

@@ -8,9 +8,10 @@ import logging
 import re
 from pathlib import Path
 
-import book_css
 from fontTools import subset
 from sphinx.application import Sphinx
+
+from book.tools.extension import css
 
 ICON_NAMES = re.compile(r"fa-[a-z0-9-]+")
 ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:+before,?)+)\{content:"\\([0-9a-f]+)"\}')
@@ -200,7 +201,7 @@ def slim_down(app: Sphinx, exception: Exception | None) -> None:
         source_map.unlink()
     pages = sorted(path for path in out.rglob("*.html") if "_static" not in path.parts)
     mend(pages, (out / "_static/documentation_options.js").read_text(encoding="utf-8"))
-    book_css.keep_used_rules(out / "_static", pages)
+    css.keep_used_rules(out / "_static", pages)
     keep_used_icons(out, pages)
 
 

@@ -19,7 +19,7 @@ from sphinx.search.zh import SearchChinese
 
 from ppo_lib.config import FIELDS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PIECES = re.compile(r"[\u4e00-\u9fff]+|[^\W\u4e00-\u9fff]+")
 
 KEY_CHAPTERS = {

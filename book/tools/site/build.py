@@ -1,7 +1,7 @@
 """做书：运行每一章（结果有缓存），写出静态网页到 _build/html。有任何警告就失败。
 
-python book/tools/build.py           做书
-python book/tools/build.py --zip     做书，再打成 _build/ppo-book.zip，解开就能读
+python -m book.tools.site.build           做书
+python -m book.tools.site.build --zip     做书，再打成 _build/ppo-book.zip，解开就能读
 """
 
 import shutil
@@ -11,7 +11,7 @@ import time
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HTML = ROOT / "_build/html"
 ZIP = ROOT / "_build/ppo-book.zip"
 

@@ -1,5 +1,5 @@
-// 搜索页的中文部分，由 book_search.py 接在 language_data.js 的末尾，改写 searchtools.js 的几个函数。
-// 索引里另有 counts：{词: {页的序号: 出现的次数}}。KEY_PAGES 也由 book_search.py 给出：{配置的键: 细讲它的那一页}。
+// 搜索页的中文部分，由 search.py 接在 language_data.js 的末尾，改写 searchtools.js 的几个函数。
+// 索引里另有 counts：{词: {页的序号: 出现的次数}}。KEY_PAGES 也由 search.py 给出：{配置的键: 细讲它的那一页}。
 
 // 不取词干：英文多是标识符，照原样找；中文没有词干。
 var Stemmer = function () {

@@ -1,7 +1,7 @@
 """在 Colab 的版本上（CPU）运行各章的 .ipynb。
 
-    python book/tools/colab_check.py          全部
-    python book/tools/colab_check.py 01       只查一章
+    python -m book.tools.checks.colab          全部
+    python -m book.tools.checks.colab 01       只查一章
 
 先按 requirements-colab.lock 装出一个像 Colab 的环境，放在 _build/colab：有 Colab 自带的包，没有
 ppo_lib，也没有 Colab 缺的那几个。然后从头运行笔记本，由它的第一格自己补齐。与在 Colab 上相比，
@@ -19,13 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import colab_setup
 import nbformat
-import plain_markdown
 from nbclient import NotebookClient
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+from book.tools.generate import colab_setup, plain_markdown
+
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "_build/colab"
 LOCK = ROOT / "requirements-colab.lock"
 PYTHON = FOLDER / "venv/bin/python"

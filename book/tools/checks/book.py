@@ -1,8 +1,8 @@
 """查书：用错的术语、来历不明的数、断了的链接、没有替代文字的图、画不出的字、不起作用的加粗、缺了的部分。
 
-    python book/tools/check_book.py                            查 chapters/ 和 book/ 的全部源文件
-    python book/tools/check_book.py chapters/07_clipping.md    只查这一章
-    python book/tools/check_book.py --html _build/html         再查做好的网页里的链接和图
+    python -m book.tools.checks.book                            查 chapters/ 和 book/ 的全部源文件
+    python -m book.tools.checks.book chapters/07_clipping.md    只查这一章
+    python -m book.tools.checks.book --html _build/html         再查做好的网页里的链接和图
 
 一行一处毛病，有毛病就以 1 退出。确有必要破例，就在那一行的末尾写 ``<!-- check: 允许 -->``
 （代码里写 ``# check: 允许``），或在它前面单独写一行；“允许”后面可以接着写理由。
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GLOSSARY = ROOT / "book/glossary.md"
 FONT = ROOT / "ppo_lib/plotting/fonts/NotoSansSC-subset.otf"
 DRAWING = ("plotting", "course", "replay")
@@ -863,7 +863,9 @@ def check_library_tofu(folder: Path = ROOT / "ppo_lib") -> list[Finding]:
 
 
 def tofu(path: Path, line: int, shown: str) -> Finding:
-    message = f"图里的字体没有 {shown}，会画成方框；换一个字，或加进 book/tools/make_font.py"
+    message = (
+        f"图里的字体没有 {shown}，会画成方框；换一个字，或加进 book/tools/generate/font.py"
+    )
     return Finding(path, line, "缺字", message)
 
 
