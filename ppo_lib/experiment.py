@@ -1,11 +1,13 @@
 """实验：训练许多个种子和超参数，结果放进 ``xarray``，需要时边训练边存盘。
 
-成员怎么摆到机器上，见 members.py；存到哪里，见 run_dir.py。
+成员怎么摆到机器上，见 members.py；存到哪里，见 run_dir.py。训练途中要做的别的事（存盘、跟踪、显示
+进度、留下几份参数、叫用户的函数），各是一个旁观者，每一块之后依次轮到。
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,9 +20,10 @@ import xarray as xr
 
 from ppo_lib._version import __version__
 from ppo_lib.config import FIELDS, TRACED, ConfigError, PPOConfig, check_keys, checked, to_yaml
-from ppo_lib.members import Members, Sick, chunk_lengths, stack
+from ppo_lib.members import Members, Observer, Sick, chunk_lengths, stack
 from ppo_lib.policy import Policy, save_policy
-from ppo_lib.run_dir import RunDir
+from ppo_lib.progress import Progress
+from ppo_lib.run_dir import RunDir, write_netcdf
 from ppo_lib.tracking import Tracking, start_tracking
 
 UNITS = {
@@ -109,76 +112,117 @@ def train(
         Diverged: 训练中出现 NaN 或无穷大；``.run`` 是到此为止的结果。
     """
     chunk_lengths(cfg.num_updates, chunk_updates)  # 不合法就趁早报错
-    keeper = None if run_dir is None else RunDir(run_dir, cfg, resume=resume)
-    seeds = np.asarray(cfg.seeds)
-    members = Members(cfg, seeds, stack([cfg.hyperparams()] * cfg.num_seeds), parallel)
-    if keeper is not None:
-        saved = keeper.restore(members.snapshot())
-        if saved is not None:
-            members.restore(saved.state, saved.done, saved.metrics)
-        keeper.forget_after(members.done)
-        tracking = start_tracking(keeper.path, cfg) if members.done < cfg.num_updates else None
+    folder = None if run_dir is None else RunDir(run_dir, cfg, resume=resume)
+    hyper = stack([cfg.hyperparams()] * cfg.num_seeds)
+    members = Members(cfg, np.asarray(cfg.seeds), hyper, parallel)
+    dataset = functools.partial(as_dataset, cfg, {"seed": np.asarray(cfg.seeds)})
+
+    snapshots = Snapshots()
+    observers: list[Observer] = [snapshots]
+    if folder is not None:
+        folder.continue_with(members)
+        tracking = start_tracking(folder.path, cfg) if members.done < cfg.num_updates else None
+        observers += [Keeper(folder, dataset, checkpoint_every), PolicyKeeper(folder.path)]
+        observers += [Tracked(tracking, progress)] if tracking else []
+    if on_chunk is not None:
+        observers.append(Caller(on_chunk, dataset))
+    observers.append(Progress(members, enabled=progress))
+
     lengths = chunk_lengths(cfg.num_updates - members.done, chunk_updates)
-    wanted = snapshot_updates(lengths, members.done)
-    snapshots = {}
-
-    def dataset() -> xr.Dataset:
-        return as_dataset(cfg, members.metrics(), {"seed": seeds}, (cfg.num_seeds,))
-
-    chunks = itertools.count(1)
-
-    def after_chunk() -> None:
-        if members.done in wanted:
-            snapshots[members.done] = members.params()
-        if keeper is not None:
-            keeper.save_metrics(members.done, members.rows[-1])
-            if next(chunks) % checkpoint_every == 0 or members.done == cfg.num_updates:
-                keeper.save_state(members.done, members.snapshot())
-        if on_chunk is not None:
-            on_chunk(dataset())
-
-    try:
-        members.run(lengths, progress, after_chunk)
-        times = dict(compile_seconds=members.compile_seconds, run_seconds=members.run_seconds)
-        run = Run(
-            cfg,
-            dataset().assign_attrs(times),
-            members.params(),
-            **times,
-            snapshots=snapshots,
-            interrupted=members.interrupted,
-        )
-        if keeper is not None:
-            if members.interrupted:  # 可能正停在存盘的半路，再存一遍
-                keeper.save_metrics(members.done, members.rows[-1])
-            if members.done < cfg.num_updates and members.done:
-                keeper.save_state(members.done, members.snapshot())
-            keeper.finish(run.metrics)
-            save_policy(run.policy(), keeper.path / "policy.npz")
-            report_tracking(tracking, members.done, progress)
-    finally:
-        if keeper is not None:
-            keeper.close()
+    snapshots.wanted = snapshot_updates(lengths, members.done)
+    members.run(lengths, observers)
+    run = Run(
+        cfg,
+        dataset(members),
+        members.params(),
+        members.compile_seconds,
+        members.run_seconds,
+        snapshots.kept,
+        members.interrupted,
+    )
     if members.sick:
         raise Diverged(explain_divergence(cfg, list(members.sick.values()), members.done), run)
     return run
 
 
-def report_tracking(tracking: Tracking | None, num_updates: int, progress: bool) -> None:
-    """等跟踪的进程记完，说出记在哪里；漏了就发出警告。"""
-    if tracking is None:
-        return
-    complete, message = tracking.wait(num_updates)
-    if not complete:
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-    elif progress:
-        print(message)
+# ---------------------------------------------------------------- 旁观者
+
+
+class Snapshots(Observer):
+    """留下途中几次更新之后的参数。"""
+
+    def __init__(self):
+        self.wanted: set[int] = set()
+        self.kept: dict[int, Any] = {}
+
+    def chunk(self, members: Members) -> None:
+        if members.done in self.wanted:
+            self.kept[members.done] = members.params()
 
 
 def snapshot_updates(lengths: list[int], done: int) -> set[int]:
     """留下哪几次更新之后的策略：第一块之后、一半左右、最后。"""
     ends = done + np.cumsum(lengths)
     return {int(ends[0]), int(ends[(len(ends) - 1) // 2]), int(ends[-1])} if lengths else set()
+
+
+class Keeper(Observer):
+    """存进运行的目录：每一块的指标，每几块一份检查点，停下时的全部指标。"""
+
+    def __init__(self, folder: RunDir, dataset: Callable[[Members], xr.Dataset], every: int):
+        self.folder, self.dataset, self.every = folder, dataset, every
+        self.chunks = 0
+
+    def chunk(self, members: Members) -> None:
+        self.folder.save_metrics(members.done, members.rows[-1])
+        self.chunks += 1
+        if self.chunks % self.every == 0 or members.done == members.cfg.num_updates:
+            self.folder.save_state(members.done, members.snapshot())
+
+    def stopped(self, members: Members) -> None:
+        if members.interrupted:  # 可能正停在存盘的半路，再存一遍
+            self.folder.save_metrics(members.done, members.rows[-1])
+        if members.done:
+            self.folder.save_state(members.done, members.snapshot())
+        self.folder.finish(self.dataset(members))
+
+    def close(self) -> None:
+        self.folder.close()
+
+
+class PolicyKeeper(Observer):
+    """停下时把策略存进运行的目录。"""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def stopped(self, members: Members) -> None:
+        policy = Policy(members.cfg, members.params(), members.cfg.seeds, members.done)
+        save_policy(policy, self.path / "policy.npz")
+
+
+class Tracked(Observer):
+    """跟踪的进程自己读运行的目录；停下之后等它记完，说出记在哪里，漏了就发出警告。"""
+
+    def __init__(self, tracking: Tracking, progress: bool):
+        self.tracking, self.progress = tracking, progress
+
+    def stopped(self, members: Members) -> None:
+        complete, message = self.tracking.wait(members.done)
+        if not complete:
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+        elif self.progress:
+            print(message)
+
+
+class Caller(Observer):
+    """把到此刻为止的指标交给用户的函数。"""
+
+    def __init__(self, on_chunk: Callable[[xr.Dataset], None], dataset):
+        self.on_chunk, self.dataset = on_chunk, dataset
+
+    def chunk(self, members: Members) -> None:
+        self.on_chunk(self.dataset(members))
 
 
 def explain_divergence(cfg: PPOConfig, sick: list[Sick], done: int) -> str:
@@ -207,12 +251,16 @@ def sweep(
     progress: bool = True,
     chunk_updates: int | None = None,
     parallel: str = "auto",
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int = CHECKPOINT_EVERY,
     **axes: Sequence,
 ) -> xr.Dataset:
     """在超参数的网格上训练，网格的每一点 ``cfg.num_seeds`` 个种子。
 
     动态的键（lr、beta_1、clip_eps……）一起编译成一个程序；静态的键（activation、num_envs……）
-    每个取值编译一个。
+    每个取值编译一个。其余的参数与 ``train`` 的相同；静态的键每个取值存在 run_dir 里自己的目录，
+    例如 ``activation=relu``。
 
     >>> ds = sweep(cfg, beta_1=[0.0, 0.9], ent_coef=[0.003, 0.05])
     >>> ds["return"].dims
@@ -223,35 +271,61 @@ def sweep(
 
     Raises:
         ConfigError: 有不认识的键，或某个取值不合法，在编译之前抛出。
+        RunDirError: run_dir 用不了（已有别的运行，配置不同，写不进去）。
+        KeyboardInterrupt: 被 Ctrl-C 停下：没有跑完的网格不会当作结果返回。
     """
     axes = check_axes(cfg, axes)
     static = {name: values for name, values in axes.items() if name not in TRACED}
     traced = {name: values for name, values in axes.items() if name in TRACED}
-    parts = [
-        sweep_traced(point, traced, chunk_updates, progress, parallel)
-        for point in grid(cfg, static)
-    ]
+    lengths = functools.partial(chunk_lengths, chunk=chunk_updates)
+    lengths(cfg.num_updates)  # 不合法就趁早报错
+    parts = []
+    for point in grid(cfg, static):
+        folder = None
+        if run_dir is not None:
+            labels = [f"{name}={axis_label(getattr(point, name))}" for name in static]
+            path = Path(run_dir).joinpath(*filter(None, [",".join(labels)]))
+            folder = RunDir(path, point, axes=traced, resume=resume)
+        parts.append(
+            sweep_traced(point, traced, lengths, progress, parallel, folder, checkpoint_every)
+        )
     seconds = {
         name: sum(part.attrs[name] for part in parts)
         for name in ("compile_seconds", "run_seconds")
     }
     joined = join_static(parts, static).transpose(*axes, "seed", "update")
-    return joined.assign_attrs(config=to_yaml(cfg), **seconds)
+    joined = joined.assign_attrs(config=to_yaml(cfg), **seconds)
+    if run_dir is not None:
+        write_netcdf(joined, Path(run_dir) / "metrics.nc")
+    return joined
 
 
 def sweep_traced(
     cfg: PPOConfig,
     axes: dict[str, list],
-    chunk_updates: int | None,
+    lengths: Callable[[int], list[int]],
     progress: bool,
     parallel: str,
+    folder: RunDir | None,
+    checkpoint_every: int,
 ) -> xr.Dataset:
     """动态的轴张成的网格，只编译一个程序。"""
-    lengths = chunk_lengths(cfg.num_updates, chunk_updates)
     configs = grid(cfg, axes)
     hyper = stack([c.hyperparams() for c in configs for _ in cfg.seeds])
     members = Members(cfg, np.tile(cfg.seeds, len(configs)), hyper, parallel)
-    members.run(lengths, progress, stop_when_sick=False)
+    coords = {name: np.asarray(values) for name, values in axes.items()}
+    dataset = functools.partial(as_dataset, cfg, coords | {"seed": np.asarray(cfg.seeds)})
+    observers: list[Observer] = []
+    if folder is not None:
+        folder.continue_with(members)
+        observers.append(Keeper(folder, dataset, checkpoint_every))
+    observers.append(Progress(members, enabled=progress))
+    members.run(lengths(cfg.num_updates - members.done), observers, stop_when_sick=False)
+    if members.interrupted:
+        saved = f"已经存进 {folder.path}，用 resume=True 接着训练。" if folder else "没有存下。"
+        raise KeyboardInterrupt(
+            f"网格没有跑完就停下了：做了 {members.done} 次更新，共 {cfg.num_updates} 次；{saved}"
+        )
     for one in members.sick.values():
         point, seed = divmod(one.member, cfg.num_seeds)
         changed = {name: getattr(configs[point], name) for name in axes}
@@ -261,12 +335,7 @@ def sweep_traced(
             RuntimeWarning,
             stacklevel=3,
         )
-    coords = {name: np.asarray(values) for name, values in axes.items()}
-    coords["seed"] = np.asarray(cfg.seeds)
-    shape = (*map(len, axes.values()), cfg.num_seeds)
-    return as_dataset(cfg, members.metrics(), coords, shape).assign_attrs(
-        compile_seconds=members.compile_seconds, run_seconds=members.run_seconds
-    )
+    return dataset(members)
 
 
 def join_static(parts: list[xr.Dataset], axes: dict[str, list]) -> xr.Dataset:
@@ -328,11 +397,10 @@ def axis_label(value) -> Any:
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def as_dataset(
-    cfg: PPOConfig, metrics: dict[str, np.ndarray], coords: dict, shape: tuple
-) -> xr.Dataset:
-    """{指标名: (members, update)} → 带名字的数组，维是 coords 的键再加 update。"""
-    dims = (*coords, "update")
+def as_dataset(cfg: PPOConfig, coords: dict[str, np.ndarray], members: Members) -> xr.Dataset:
+    """到此刻为止的指标，成带名字的数组；维是 coords 的键再加 update。"""
+    metrics = members.metrics()  # {指标名: (members, update)}
+    dims, shape = (*coords, "update"), tuple(map(len, coords.values()))
     updates = next(iter(metrics.values())).shape[1]
     data = {name: (dims, x.reshape(*shape, updates)) for name, x in sorted(metrics.items())}
     update = np.arange(1, updates + 1)
@@ -342,6 +410,8 @@ def as_dataset(
         "ppo_lib": __version__,
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
+        "compile_seconds": members.compile_seconds,
+        "run_seconds": members.run_seconds,
     }
     dataset = xr.Dataset(data, coords, attrs)
     for name, unit in UNITS.items():

@@ -8,8 +8,8 @@
   那里多几个成员几乎不多花时间，少编译一次却省下近十秒；成员的结果也就不随同伴的个数而变，只要
   取整到同样的大小。
 
-编译好的程序里没有回调。主机这边的循环一块一块地调用它，每一块之间更新进度、查有没有 NaN、
-交给 ``after_chunk`` 去存盘和画图；随时可以用 Ctrl-C 停下。块的长短不影响结果。
+编译好的程序里没有回调。主机这边的循环一块一块地调用它，每一块之间查有没有 NaN，再交给各个
+``Observer`` 去显示进度、存盘和画图；随时可以用 Ctrl-C 停下。块的长短不影响结果。
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import functools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -28,7 +28,6 @@ import numpy as np
 
 from ppo_lib._runtime import compiler_options
 from ppo_lib.config import ConfigError, Hyperparams, PPOConfig
-from ppo_lib.progress import Progress
 from ppo_lib.training import CHUNK, make_train
 
 ALWAYS_FINITE = ("actor_loss", "value_loss", "entropy", "grad_norm")
@@ -41,6 +40,19 @@ class Sick(NamedTuple):
     member: int
     metric: str  # 最先不是有限数的指标
     update: int  # 从第几次更新起（从 1 数）
+
+
+class Observer:
+    """训练的旁观者：每一块之后看一眼，停下以后收尾。子类改写用得着的。"""
+
+    def chunk(self, members: Members) -> None:
+        """做完了一块：到第 ``members.done`` 次更新，这一块的指标是 ``members.rows[-1]``。"""
+
+    def stopped(self, members: Members) -> None:
+        """停下了：做完，被 Ctrl-C 停下，或者发散。"""
+
+    def close(self) -> None:
+        """放开占着的东西；出了别的错也会调用。"""
 
 
 class Members:
@@ -71,34 +83,43 @@ class Members:
     def run(
         self,
         lengths: list[int],
-        progress: bool,
-        after_chunk: Callable[[], None] = lambda: None,
+        observers: Sequence[Observer] = (),
         stop_when_sick: bool = True,
     ) -> None:
-        """一块一块地训练；每一块做完、状态和指标都记下之后，调用 after_chunk。
+        """一块一块地训练；每一块做完、状态和指标都记下之后，依次告诉各个旁观者。
 
         停下的原因有三种：做完了；Ctrl-C（``interrupted``）；有成员发散（``sick``）而
         stop_when_sick 为真，这时状态留在发散之前的那一块。
         """
+        try:
+            self.train(lengths, observers, stop_when_sick)
+            for observer in observers:
+                observer.stopped(self)
+        finally:
+            for observer in observers:
+                observer.close()
+
+    def train(
+        self, lengths: list[int], observers: Sequence[Observer], stop_when_sick: bool
+    ) -> None:
         start = time.perf_counter()
         chunks = self.chunks(lengths)
-        with Progress(self.cfg, self.size, enabled=progress, done=self.done) as bar:
-            try:
-                for states, rows in chunks:
-                    self.rows.append(rows)
-                    self.find_sick(rows)
-                    if self.sick and stop_when_sick:
-                        break
-                    self.states = states
-                    self.done += rows["return"].shape[1]
-                    bar.update(rows["return"])
-                    after_chunk()
-            except KeyboardInterrupt:
-                if not self.done:
-                    raise
-                self.interrupted = True
-            finally:
-                chunks.close()
+        try:
+            for states, rows in chunks:
+                self.rows.append(rows)
+                self.find_sick(rows)
+                if self.sick and stop_when_sick:
+                    break
+                self.states = states
+                self.done += rows["return"].shape[1]
+                for observer in observers:
+                    observer.chunk(self)
+        except KeyboardInterrupt:
+            if not self.done:
+                raise
+            self.interrupted = True
+        finally:
+            chunks.close()
         self.run_seconds = time.perf_counter() - start
 
     def chunks(self, lengths: list[int]) -> Iterator[tuple[list, dict[str, np.ndarray]]]:
@@ -161,6 +182,7 @@ class Members:
             jax.tree.map(from_plain, state, like)
             for state, like in zip(self.split(snapshot), self.states)
         ]
+        self.find_sick(metrics)
         self.done, self.rows = done, [metrics]
 
     def split(self, tree) -> list:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tqdm import tqdm
 
-from ppo_lib.config import PPOConfig
+from ppo_lib.members import Members, Observer
 
 FORMAT = (
     "{percentage:3.0f}% {bar:10} {n_fmt}/{total_fmt} 步，{rate_fmt}，剩余 {remaining}{postfix}"
@@ -40,11 +40,12 @@ def in_notebook() -> bool:
     return getattr(get_ipython(), "kernel", None) is not None
 
 
-class Progress:
+class Progress(Observer):
     """一次训练的进度条；单位是所有成员合计的环境步数。"""
 
-    def __init__(self, cfg: PPOConfig, num_members: int, *, enabled: bool, done: int = 0):
-        self.steps_per_update = cfg.batch_size * num_members
+    def __init__(self, members: Members, *, enabled: bool):
+        cfg = members.cfg
+        self.steps_per_update = cfg.batch_size * members.size
         if enabled and cfg.dropped_timesteps:
             tqdm.write(
                 f"total_timesteps = {cfg.total_timesteps} 不是 {cfg.batch_size} 的整数倍："
@@ -52,7 +53,7 @@ class Progress:
             )
         self.bar = tqdm(
             total=cfg.num_updates * self.steps_per_update,
-            initial=done * self.steps_per_update,  # 接着训练时，从上次停下的地方数起
+            initial=members.done * self.steps_per_update,  # 接着训练时，从上次停下的地方数起
             disable=not enabled,
             file=NotebookLine() if enabled and in_notebook() else None,
             unit=" 步",
@@ -61,14 +62,11 @@ class Progress:
             ascii=False,
         )
 
-    def update(self, returns: np.ndarray) -> None:
-        """做完了一块；returns (members, 这块的更新次数)，没有回合结束处是 NaN。"""
+    def chunk(self, members: Members) -> None:
+        returns = members.rows[-1]["return"]  # (members, 这块的更新次数)，没有回合结束处是 NaN
         if np.isfinite(returns).any():
             self.bar.set_postfix_str(f"回报 {np.nanmean(returns):.1f}", refresh=False)
         self.bar.update(returns.shape[1] * self.steps_per_update)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
+    def close(self) -> None:
         self.bar.close()

@@ -1,6 +1,7 @@
 """一次运行的目录：配置、逐块的指标、检查点、最后的结果。随时断电，都能从这里接着训练。
 
     config.yaml            完整的配置；改了其中会影响结果的键，就不许接着训练
+    axes.json              sweep 的各个轴；train 的目录里没有
     metrics/000048.npz     训练途中：到第 48 次更新为止的那一块指标，跟踪器也从这里读
     checkpoints/48/        训练途中：第 48 次更新之后全部成员的状态（orbax），留最近两份
     metrics.nc             结束（或被中断）时：到此为止的全部指标
@@ -12,6 +13,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import warnings
@@ -26,6 +28,7 @@ import orbax.checkpoint as ocp
 import xarray as xr
 
 from ppo_lib.config import FIELDS, PPOConfig, load_config, to_yaml
+from ppo_lib.members import Members
 
 KEEP = 2
 """留最近几份检查点：最新的一份坏了，还有前一份。"""
@@ -50,23 +53,38 @@ class RunDir:
         path: 目录，不存在就建。
         cfg: 这次运行的配置。
         resume: 目录里已有一次运行时，是否接着训练。
+        axes: sweep 的各个轴；None 表示这是 train 的一次运行。
 
     Raises:
         RunDirError: 目录里已有一次运行而 resume 为假，或它的配置不同。
     """
 
-    def __init__(self, path: str | Path, cfg: PPOConfig, *, resume: bool = False):
+    def __init__(
+        self,
+        path: str | Path,
+        cfg: PPOConfig,
+        *,
+        resume: bool = False,
+        axes: dict[str, list] | None = None,
+    ):
         self.path = Path(path).resolve()
-        config_file = self.path / "config.yaml"
+        config_file, axes_file = self.path / "config.yaml", self.path / "axes.json"
         if config_file.exists():
             if not resume:
                 raise RunDirError(
                     f"{self.path} 里已经有一次运行。要接着它训练，请用 resume=True；要重新开始，请换一个目录。"
                 )
             check_same(load_config(config_file), cfg, self.path)
+            old = json.loads(axes_file.read_text("utf-8")) if axes_file.exists() else None
+            if old != axes:
+                raise RunDirError(
+                    f"{self.path} 里那次运行的轴是 {old}，现在是 {axes}；请换一个目录。"
+                )
         with writing(self.path):
             (self.path / "metrics").mkdir(parents=True, exist_ok=True)
             if not config_file.exists():
+                if axes is not None:
+                    write_atomically(axes_file, json.dumps(axes).encode())
                 write_atomically(config_file, to_yaml(cfg).encode())
             self.checkpoints = ocp.CheckpointManager(
                 self.path / "checkpoints",
@@ -74,6 +92,13 @@ class RunDir:
                     max_to_keep=KEEP, enable_async_checkpointing=False
                 ),
             )
+
+    def continue_with(self, members: Members) -> None:
+        """让 members 从最新的一份完好的检查点接着训练；一份也没有，就从头训练。"""
+        saved = self.restore(members.snapshot())
+        if saved is not None:
+            members.restore(saved.state, saved.done, saved.metrics)
+        self.forget_after(members.done)
 
     def save_metrics(self, done: int, rows: dict[str, np.ndarray]) -> None:
         """存下一块指标 {指标名: (members, 这块的更新次数)}，这块到第 done 次更新为止。"""
@@ -85,7 +110,9 @@ class RunDir:
             os.replace(temporary, target)
 
     def save_state(self, done: int, state) -> None:
-        """存一份检查点：第 done 次更新之后全部成员的状态，叶子都是 NumPy 数组。"""
+        """存一份检查点：第 done 次更新之后全部成员的状态，叶子都是 NumPy 数组；已有这一份就不再存。"""
+        if done in self.checkpoints.all_steps():
+            return
         leaves = jax.tree.leaves(state)
         args = ocp.args.Composite(
             state=ocp.args.StandardSave({f"{i:03d}": x for i, x in enumerate(leaves)}),
@@ -146,15 +173,19 @@ class RunDir:
 
     def finish(self, metrics: xr.Dataset) -> None:
         """写下全部指标 metrics.nc。"""
-        target = self.path / "metrics.nc"
-        temporary = target.with_suffix(".tmp")
-        with writing(self.path, temporary):
-            metrics.to_netcdf(temporary, engine="h5netcdf")
-            os.replace(temporary, target)
+        write_netcdf(metrics, self.path / "metrics.nc")
 
     def close(self) -> None:
         """放开 orbax 占着的东西。"""
         self.checkpoints.close()
+
+
+def write_netcdf(metrics: xr.Dataset, target: Path) -> None:
+    """把指标写成一个 netCDF 文件。"""
+    temporary = target.with_suffix(".tmp")
+    with writing(target.parent, temporary):
+        metrics.to_netcdf(temporary, engine="h5netcdf")
+        os.replace(temporary, target)
 
 
 def read_chunks(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ppo_lib import PPOConfig, RunDirError, load_policy, train
+from ppo_lib import PPOConfig, RunDirError, load_policy, members, sweep, train
 from ppo_lib.run_dir import RunDir, digest, read_chunks
 
 CFG = PPOConfig(
@@ -141,6 +141,82 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path, whole):
         xr.load_dataset(tmp_path / "metrics.nc"), whole.metrics.isel(update=slice(30))
     )
     same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
+
+
+# ---------------------------------------------------------------- 网格
+
+AXES = dict(beta_1=[0.0, 0.9], activation=["relu", "tanh"])
+
+
+@pytest.fixture(scope="module")
+def whole_grid():
+    return sweep(CFG, progress=False, **AXES)
+
+
+def interrupt_second_program(monkeypatch):
+    """第二个静态取值做到一半时按下 Ctrl-C。"""
+    save, pressed = RunDir.save_metrics, []
+
+    def stop(self, done, rows):
+        save(self, done, rows)
+        if self.path.name == "activation=tanh" and done == 30 and not pressed:
+            pressed.append(done)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDir, "save_metrics", stop)
+
+
+def test_an_interrupted_sweep_is_no_result_and_resumes_bit_for_bit(
+    tmp_path, monkeypatch, whole_grid
+):
+    with monkeypatch.context() as patch:
+        interrupt_second_program(patch)
+        with pytest.raises(
+            KeyboardInterrupt, match="做了 30 次更新，共 60 次(.|\n)*resume=True"
+        ):
+            sweep(CFG, run_dir=tmp_path, **AXES, **EVERY)
+    assert not (tmp_path / "metrics.nc").exists()
+    assert checkpoints(tmp_path / "activation=relu") == [40, 60]
+    assert checkpoints(tmp_path / "activation=tanh") == [20, 30]
+    ds = sweep(CFG, run_dir=tmp_path, resume=True, **AXES, **EVERY)
+    xr.testing.assert_equal(ds, whole_grid)
+    xr.testing.assert_equal(xr.load_dataset(tmp_path / "metrics.nc"), whole_grid)
+
+
+def test_a_sweep_stopped_without_a_directory_says_that_nothing_is_kept(monkeypatch):
+    advance = members.Members.advance
+    calls = []
+
+    def stop(self, i, n, previous):
+        calls.append(i)
+        if len(calls) > 6:
+            raise KeyboardInterrupt
+        return advance(self, i, n, previous)
+
+    monkeypatch.setattr(members.Members, "advance", stop)
+    with pytest.raises(KeyboardInterrupt, match="没有跑完就停下了(.|\n)*没有存下"):
+        sweep(CFG, beta_1=[0.5], progress=False, chunk_updates=10)
+
+
+def test_a_directory_belongs_to_one_sweep(tmp_path):
+    sweep(CFG, beta_1=[0.5], run_dir=tmp_path / "grid", **EVERY)
+    with pytest.raises(RunDirError, match="resume=True"):
+        sweep(CFG, beta_1=[0.5], run_dir=tmp_path / "grid", **EVERY)
+    with pytest.raises(RunDirError, match="轴是(.|\n)*0.5(.|\n)*现在是(.|\n)*0.9"):
+        sweep(CFG, beta_1=[0.9], run_dir=tmp_path / "grid", resume=True, **EVERY)
+    with pytest.raises(RunDirError, match="轴是(.|\n)*现在是 None"):
+        train(CFG, run_dir=tmp_path / "grid", resume=True, **EVERY)
+
+
+def test_a_diverged_member_is_named_again_after_a_resume(tmp_path):
+    bad = dict(optimizer="sgd", max_grad_norm=1e30)
+    cfg = dataclasses.replace(CFG, **bad)
+    with pytest.warns(RuntimeWarning, match="发散了") as first:
+        ds = sweep(cfg, lr=[1e-3, 1e30], run_dir=tmp_path, **EVERY)
+    with pytest.warns(RuntimeWarning, match="发散了") as second:
+        again = sweep(cfg, lr=[1e-3, 1e30], run_dir=tmp_path, resume=True, **EVERY)
+    assert [str(w.message) for w in first] == [str(w.message) for w in second]
+    xr.testing.assert_equal(ds, again)
 
 
 # ---------------------------------------------------------------- 不该接着训练的

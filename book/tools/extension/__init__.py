@@ -1,48 +1,25 @@
 """这本书用的 Sphinx 扩展，由 _config.yml 的 local_extensions 载入。
 
 它做的事都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；源文件里汉字间的换行不变成空格；
-章节里可以写检查清单。另外四件各有一个文件：中文搜索（search.py），检查清单和进度（progress.py），
-去别处运行的链接（launch.py），做完后减重（slim.py）。
+章节里可以写检查清单。另外五件各有一个文件：中文搜索（search.py），检查清单和进度（progress.py），
+去别处运行的链接（launch.py），还没运行完的页（waiting.py），做完后减重（slim.py）。
 """
 
 import dataclasses
-import hashlib
 import re
-import shutil
-from pathlib import Path
 
 import myst_nb.core.read
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from book.tools.extension import launch, progress, search, slim
-
-ROOT = Path(__file__).parents[3]
-
-# 章节的输出取决于这些文件。jupyter-cache 只看笔记本自己，所以把它们的散列写进缓存的路径。
-EXECUTION_INPUTS = ("ppo_lib/**/*", "book/data/**/*", "requirements.lock")
-
-
-def execution_hash(root: Path = ROOT) -> str:
-    """所有会影响章节输出的文件的散列。"""
-    digest = hashlib.sha256()
-    for pattern in EXECUTION_INPUTS:
-        for path in sorted(root.glob(pattern)):
-            if path.is_file() and path.suffix != ".pyc":
-                digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+from book.tools.extension import launch, progress, search, slim, waiting
+from book.tools.site.chapters import cache_folder
 
 
 def set_execution_cache(app: Sphinx, config: Config) -> None:
-    if config.nb_execution_mode == "force":  # 预览一章（preview.py）：不用缓存，也不碰它
-        return
-    current = ROOT / "_build/.jupyter_cache" / execution_hash()
-    for cache in current.parent.glob("*"):
-        if cache != current:
-            shutil.rmtree(cache)
-    config.nb_execution_cache_path = str(current)
+    if config.nb_execution_mode != "force":  # 预览一章（preview.py）：不用缓存，也不碰它
+        config.nb_execution_cache_path = str(cache_folder())
 
 
 CJK = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u2018-\u201d\u2014\u2026]")
@@ -77,6 +54,6 @@ def setup(app: Sphinx) -> dict:
     allow_tasklists_in_chapters()
     app.connect("config-inited", set_execution_cache)
     app.connect("doctree-read", join_chinese_lines)
-    for part in (search, progress, launch, slim):
+    for part in (search, progress, launch, waiting, slim):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -101,11 +101,15 @@ def page_items(env: BuildEnvironment, docname: str) -> list[str]:
     return list(dict.fromkeys(marked + widget_items(env, docname)))
 
 
-def tell_pages(app: Sphinx, env: BuildEnvironment) -> None:
-    """把每页的各项写进网页，好让侧栏和路线图知道别的页有几项。"""
+def count_items(app: Sphinx, env: BuildEnvironment) -> None:
     items = {docname: page_items(env, docname) for docname in sorted(env.all_docs)}
-    pages = {docname: found for docname, found in items.items() if found}
-    app.builder.add_js_file(None, priority=500, body=f"const PPO_PAGES = {json.dumps(pages)};")
+    env.book_items = {docname: found for docname, found in items.items() if found}
+
+
+def tell_pages(app: Sphinx, pagename, templatename, context, doctree) -> None:
+    """把每页的各项写进网页，好让侧栏和路线图知道别的页有几项。"""
+    script = f"<script>const PPO_PAGES = {json.dumps(app.env.book_items)};</script>"
+    context["metatags"] = script + context.get("metatags", "")
 
 
 # ---- 路线图
@@ -221,7 +225,8 @@ def setup(app: Sphinx) -> dict:
     app.add_node(roadmap)
     app.add_directive("roadmap", Roadmap)
     app.connect("doctree-read", name_checkboxes)
-    app.connect("env-updated", tell_pages)
+    app.connect("env-updated", count_items)
     app.connect("doctree-resolved", draw_roadmap)
+    app.connect("html-page-context", tell_pages)
     app.connect("html-page-context", add_memory_storage)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -77,9 +77,11 @@ class SearchCourse(SearchChinese):
 class CountingIndex(sphinx.search.IndexBuilder):
     """在索引里多记一样：每个词在每一页出现几次。"""
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
-        self.counts: dict[str, Counter] = {}
+    def __init__(self, env, *args) -> None:
+        super().__init__(env, *args)
+        if not hasattr(env, "word_counts"):  # 记在 env 里：只重写几页时，别的页的还在
+            env.word_counts = {}
+        self.counts: dict[str, Counter] = env.word_counts
 
     def feed(self, docname: str, filename: str, title: str, doctree: nodes.document) -> None:
         super().feed(docname, filename, title, doctree)

@@ -1,18 +1,39 @@
-"""做书：运行每一章（结果有缓存），写出静态网页到 _build/html。有任何警告就失败。
+"""做书：几章并排运行（结果有缓存），写出静态网页到 _build/html。有任何警告就失败。
 
-python -m book.tools.site.build           做书
-python -m book.tools.site.build --zip     做书，再打成 _build/ppo-book.zip，解开就能读
+python -m book.tools.site.build                做书
+python -m book.tools.site.build --zip          做书，再打成 _build/ppo-book.zip，解开就能读
+python -m book.tools.site.build --serve [端口]  边做边读：先打开网址，哪一章运行完了，那一页就更新
+
+终端里一章一行；Sphinx 的话和出错的全文写进 _build/book.log。
 """
 
+import argparse
+import io
+import os
 import shutil
-import subprocess
 import sys
+import threading
 import time
 import zipfile
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
+
+from jupyter_book.config import get_final_config
+from myst_nb.core.read import create_nb_reader
+from nbformat import NotebookNode
+from sphinx.application import Sphinx
+from sphinx.util.console import nocolor
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+from book.tools.site import chapters, serve
+from book.tools.site.chapters import Page
 
 ROOT = Path(__file__).parents[3]
 HTML = ROOT / "_build/html"
+STAGE = ROOT / "_build/sphinx"
+LOG = ROOT / "_build/book.log"
 ZIP = ROOT / "_build/ppo-book.zip"
 
 FRONT_DOOR = """<!DOCTYPE html>
@@ -30,21 +51,112 @@ FRONT_DOOR = """<!DOCTYPE html>
 """网址不写页名时看到的页，马上转到封面。"""
 
 
-def build(quiet: bool = False) -> None:
-    """做整本书。
+class BookFailed(Exception):
+    """书没有做好；说的话可以直接给人看。"""
 
-    每次都从头读所有页面（``--all``）：增量构建不会重报旧警告，也看不出 ppo_lib 变了。
-    慢的只有运行各章，而那一步由 ppo_book.py 按 ppo_lib 的内容缓存。
 
-    Raises:
-        subprocess.CalledProcessError: 某一章运行出错，或构建有警告。
+# ---- 网页 --------------------------------------------------------------------
+
+
+class Site:
+    """用 Sphinx 做网页。
+
+    从头读所有页面（``freshenv``）：增量构建不会重报旧警告，也看不出 ppo_lib 变了。慢的只有运行各章，
+    那一步由 chapters.py 做、有缓存。``update`` 可以反复调用：同一个 Sphinx 只重读有了新结果的页。
+
+    Args:
+        config, toc: Jupyter Book 的两个配置文件。
+        stage: Sphinx 写网页的地方；写完才一个个换进 ``html``，读的人不会读到写了一半的页。
+        log: Sphinx 的话写到哪里。
     """
-    shutil.rmtree(HTML, ignore_errors=True)
-    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    options = ["--all", "--warningiserror", "--keep-going", *(["--quiet"] if quiet else [])]
-    subprocess.run([*jupyter_book, "build", str(ROOT), *options], cwd=ROOT, check=True)
-    (HTML / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
-    (HTML / ".nojekyll").touch()  # 否则 GitHub Pages 会略过 _static
+
+    def __init__(self, config: Path, toc: Path, stage: Path, html: Path, log: io.TextIOBase):
+        self.html, self.warnings = html, io.StringIO()
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
+        settings, _ = get_final_config(
+            user_yaml=config,
+            cli_config={"external_toc_path": str(toc), "latex_individualpages": False},
+            sourcedir=ROOT,
+        )
+        nocolor()
+        self.namespaces = ExitStack()
+        self.namespaces.enter_context(patch_docutils(str(ROOT)))
+        self.namespaces.enter_context(docutils_namespace())
+        self.app = Sphinx(
+            srcdir=str(ROOT),
+            confdir=None,
+            outdir=str(stage / "html"),
+            doctreedir=str(stage / "doctrees"),
+            buildername="html",
+            confoverrides=settings,
+            status=log,
+            warning=Tee(log, self.warnings),
+            freshenv=True,
+        )
+        self.app.connect("env-get-outdated", lambda app, env, *_: list(self.fresh))
+        self.waiting: set[str] = set()
+        self.fresh: set[str] = set()
+
+    def read(self, page: Page) -> NotebookNode:
+        """照 Sphinx 的读法读一页笔记本：缓存按这样读出的代码格来认。"""
+        text = page.path.read_text(encoding="utf-8")
+        env = self.app.env
+        return create_nb_reader(str(page.path), env.myst_config, env.mystnb_config, text).read(
+            text
+        )
+
+    def update(
+        self, waiting: Iterable[str], fresh: Iterable[str] = (), everything=False
+    ) -> None:
+        """做网页，换进 ``html``。
+
+        Args:
+            waiting: 还没有运行完的页；网页上写明，不取它们的输出。
+            fresh: 上次之后运行完的页，要重读。
+            everything: 没有变的页也重写。侧栏的进度要数各页的小测验，所以最后一次要全部重写。
+        """
+        self.waiting, self.fresh = set(waiting), set(fresh)
+        self.app.env.mystnb_config = self.app.env.mystnb_config.copy(
+            execution_excludepatterns=[f"{name}.md" for name in self.waiting]
+        )
+        self.app.config.book_waiting = self.waiting
+        self.app.build(force_all=everything)
+        out = Path(self.app.outdir)
+        (out / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
+        (out / ".nojekyll").touch()  # 否则 GitHub Pages 会略过 _static
+        publish(out, self.html)
+
+
+class Tee:
+    """写一份，抄一份。"""
+
+    def __init__(self, *files):
+        self.files = files
+
+    def write(self, text: str) -> None:
+        for file in self.files:
+            file.write(text)
+
+    def flush(self) -> None:
+        for file in self.files:
+            file.flush()
+
+
+def publish(source: Path, target: Path) -> None:
+    """让 target 与 source 一样。变了的文件一个个换上，读的人读到的总是完整的一份。"""
+    target.mkdir(parents=True, exist_ok=True)
+    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    for name in sorted(wanted):
+        new, content = target / name, (source / name).read_bytes()
+        if not (new.is_file() and new.read_bytes() == content):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            temporary = new.with_name(f".{new.name}.new")
+            temporary.write_bytes(content)
+            os.replace(temporary, new)
+    for path in target.rglob("*"):
+        if path.is_file() and path.relative_to(target) not in wanted:
+            path.unlink()
 
 
 def pack(html: Path = HTML, target: Path = ZIP) -> Path:
@@ -60,15 +172,123 @@ def pack(html: Path = HTML, target: Path = ZIP) -> Path:
     return target
 
 
-if __name__ == "__main__":
-    start = time.perf_counter()
+# ---- 整本书 ------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} 分 {rest:02d} 秒" if minutes else f"{rest} 秒"
+
+
+def build(on_readable=lambda waiting: None, live: bool = False) -> None:
+    """做整本书，一章一行地说进展。
+
+    Args:
+        on_readable: 第一次有网页可读时调用，参数是还有几页没有运行完。
+        live: 先做没有输出的网页，再一页页更新；否则等各页都运行完，做一次。
+
+    Raises:
+        BookFailed: 有一页运行出错，或构建有警告。
+    """
+    LOG.parent.mkdir(exist_ok=True)
+    with LOG.open("w", encoding="utf-8") as log:
+        site = Site(ROOT / "_config.yml", ROOT / "_toc.yml", STAGE, HTML, log)
+        cache = chapters.open_cache()
+        notebooks = {page: site.read(page) for page in chapters.notebook_pages()}
+        todo = [page for page in notebooks if not chapters.is_cached(cache, notebooks[page])]
+        jobs = min(chapters.side_by_side(), len(todo))
+        failures = []
+        with ThreadPoolExecutor(jobs or 1) as pool:
+            running = {
+                pool.submit(chapters.run, page, notebooks[page], log): page for page in todo
+            }
+            if todo:
+                left = duration(chapters.seconds_left(todo, {}, jobs))
+                say(f"要运行 {len(todo)} 页，{jobs} 页并排，约 {left}；细节写在 {shown(LOG)}")
+            try:
+                if live and todo:
+                    site.update(page.docname for page in todo)
+                    on_readable(len(todo))
+                done: dict[Page, float] = {}
+                while running:
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    fresh = set()
+                    for future in finished:
+                        page, outcome = running.pop(future), future.result()
+                        done[page] = outcome.seconds
+                        left = chapters.seconds_left(list(running.values()), done, jobs)
+                        line = f"[{len(done):2d}/{len(todo)}] {page.title}：{outcome.seconds:.0f} 秒"
+                        if outcome.error:
+                            failures.append(page)
+                            log.write(f"\n{page.docname} 运行出错：\n{outcome.error}\n")
+                            line += "，运行出错"
+                        else:
+                            chapters.keep(cache, page, notebooks[page], outcome.seconds)
+                            fresh.add(page.docname)
+                        say(line + (f"，还要约 {duration(left)}" if running else ""))
+                    if live and running and fresh:
+                        unfinished = {page.docname for page in [*running.values(), *failures]}
+                        site.update(unfinished, fresh)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                chapters.kill_kernels()
+                raise
+        site.update({page.docname for page in failures}, fresh if todo else (), everything=True)
+        if not (live and todo):
+            on_readable(0)
+    if failures:
+        names = "；".join(page.title for page in failures)
+        raise BookFailed(f"有 {len(failures)} 页运行出错：{names}。全文在 {shown(LOG)}")
+    if warnings := site.warnings.getvalue().strip():
+        raise BookFailed(f"做网页时有警告，全文在 {shown(LOG)}：\n{warnings[:4000]}")
+
+
+def shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="做书")
+    parser.add_argument("--zip", action="store_true", help="打成 _build/ppo-book.zip")
+    parser.add_argument("--serve", nargs="?", const="", metavar="端口", help="边做边读")
+    options = parser.parse_args()
+    live, begin = options.serve is not None, time.perf_counter()
+    server = serve.open_or_exit(options.serve) if live else None
+
+    def on_readable(waiting: int) -> None:
+        if server is not None:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            say(f"可以读了：http://127.0.0.1:{server.server_port}/ （按 Ctrl-C 停止）")
+            if waiting:
+                say(f"其中 {waiting} 页还在运行，页上会写明；运行完了，那一页自己刷新。")
+
+    status = 0
     try:
-        build(quiet="--quiet" in sys.argv)
-    except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)
-    print(
-        f"书做好了（{time.perf_counter() - start:.0f} 秒）：{HTML.relative_to(ROOT)}/index.html"
-    )
-    if "--zip" in sys.argv:
-        size = pack().stat().st_size / 1e6
-        print(f"打包好了（{size:.1f} MB）：{ZIP.relative_to(ROOT)}，解开后打开 index.html")
+        build(on_readable, live)
+        say(f"书做好了（{duration(time.perf_counter() - begin)}）：{shown(HTML)}/index.html")
+        if options.zip:
+            size = pack().stat().st_size / 1e6
+            say(f"打包好了（{size:.1f} MB）：{shown(ZIP)}，解开后打开 index.html")
+    except BookFailed as failure:
+        say(f"书没有做好。{failure}")
+        status = 1
+    except OSError as error:
+        free = shutil.disk_usage(ROOT).free / 1e6
+        say(
+            f"书没有做好：{error}。磁盘还剩 {free:.0f} MB；腾出空间后再做，运行过的章不必重来。"
+        )
+        return 1
+    except KeyboardInterrupt:
+        say("\n停下了。运行完的章已经存好，下次接着做。")
+        return 130
+    if live and status == 0:
+        serve.wait_for_ctrl_c()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

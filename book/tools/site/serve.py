@@ -1,6 +1,7 @@
-"""在本机打开做好的书：python -m book.tools.site.serve [端口]"""
+"""在本机打开做好的书。"""
 
 import sys
+import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +15,10 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
     def log_message(self, *args) -> None:
         pass
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")  # 书可能正在做，网页随时会变
+        super().end_headers()
 
 
 class Server(ThreadingHTTPServer):
@@ -50,25 +55,18 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
-def main() -> None:
-    port = parse_port(sys.argv[1]) if len(sys.argv) > 1 else None
+def open_or_exit(port: str) -> Server:
+    """照命令行上的端口开服务器，空的由 8000 起找；开不了就说明原因，退出。"""
+    number = parse_port(port) if port else None
     try:
-        server = open_server(port)
+        return open_server(number)
     except OSError as error:
-        sys.exit(
-            f"端口 {port or FIRST_PORT} 用不了（{error.strerror}）。请换一个：make book PORT=9000"
-        )
-    print(
-        f"请在浏览器里打开 http://127.0.0.1:{server.server_port}/ （按 Ctrl-C 停止）",
-        flush=True,
-    )
+        place = FIRST_PORT if number is None else number
+        sys.exit(f"端口 {place} 用不了（{error.strerror}）。请换一个：make book PORT=9000")
+
+
+def wait_for_ctrl_c() -> None:
     try:
-        server.serve_forever()
+        threading.Event().wait()
     except KeyboardInterrupt:
         print()
-    finally:
-        server.server_close()
-
-
-if __name__ == "__main__":
-    main()

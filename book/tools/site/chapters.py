@@ -1,0 +1,146 @@
+"""运行书里的笔记本：几页并排，结果放进执行缓存，Sphinx 做网页时从那里取。
+
+缓存是 jupyter-cache 的，只看笔记本自己；各章的输出还取决于库、录下的数据和装着的包，所以它们的散列写进缓存的路径。
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import psutil
+import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
+from myst_nb.core.read import is_myst_markdown_notebook
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, DeadKernelError
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[3]
+CACHES = ROOT / "_build/.jupyter_cache"
+INPUTS = ("ppo_lib/**/*", "book/data/**/*", "requirements.lock")
+TIMEOUT = 900
+"""一格至多几秒。"""
+
+PEAK_MEMORY = 2e9
+"""运行一章至多要多少字节的内存；最费的一章量得 1.6 GB。"""
+
+USUAL_SECONDS = 15
+"""没有量过的页，当作要这么久。"""
+
+
+def execution_hash(root: Path = ROOT) -> str:
+    """所有会影响输出的文件的散列。"""
+    digest = hashlib.sha256()
+    for pattern in INPUTS:
+        for path in sorted(root.glob(pattern)):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """此刻的执行缓存；以前的删去。"""
+    current = CACHES / execution_hash()
+    for old in CACHES.glob("*"):
+        if old != current:
+            shutil.rmtree(old)
+    return current
+
+
+class Page(NamedTuple):
+    """书里的一页笔记本。"""
+
+    docname: str  # 例如 chapters/01_overview
+    title: str
+    seconds: float  # 估计要运行多久
+
+    @property
+    def path(self) -> Path:
+        return ROOT / f"{self.docname}.md"
+
+
+def notebook_pages() -> list[Page]:
+    """目录里要运行的各页，按目录的次序。"""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    names = [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
+    timings = json.loads((ROOT / "ppo_lib/course/timings.json").read_text(encoding="utf-8"))
+    pages = []
+    for name in names:
+        text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
+        if is_myst_markdown_notebook(text):
+            number, title = Path(name).name[:2], re.search("^# (.+)$", text, re.MULTILINE)[1]
+            timing = (timings.get(number) or {}).get("cpu")
+            chapter = f"第 {int(number)} 章 " if number.isdecimal() else ""
+            seconds = timing["seconds"] if timing else USUAL_SECONDS
+            pages.append(Page(name, chapter + title, seconds))
+    return pages
+
+
+def open_cache() -> JupyterCacheAbstract:
+    return get_cache(str(cache_folder()))
+
+
+def is_cached(cache: JupyterCacheAbstract, notebook: NotebookNode) -> bool:
+    try:
+        cache.match_cache_notebook(notebook)
+    except KeyError:
+        return False
+    return True
+
+
+def side_by_side() -> int:
+    """几页并排运行：有几个核，内存又装得下几页。"""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, int(psutil.virtual_memory().available / PEAK_MEMORY)))
+
+
+class Outcome(NamedTuple):
+    """运行一页的结果。"""
+
+    seconds: float
+    error: str  # 出错的那一格和错误；没有出错是空的
+
+
+def run(page: Page, notebook: NotebookNode, log: IO) -> Outcome:
+    """从头到尾运行一页，输出写进 notebook；内核的警告写进 log。"""
+    begin, error = time.perf_counter(), ""
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        resources={"metadata": {"path": str(page.path.parent)}},
+        record_timing=False,  # 时刻记在单元里，缓存就认不出它了
+    )
+    try:
+        client.execute(stderr=log)
+    except (CellControlSignal, DeadKernelError) as failure:
+        error = str(failure)
+    return Outcome(time.perf_counter() - begin, error)
+
+
+def keep(
+    cache: JupyterCacheAbstract, page: Page, notebook: NotebookNode, seconds: float
+) -> None:
+    """把运行过的一页放进缓存。"""
+    bundle = CacheBundleIn(notebook, str(page.path), data={"execution_seconds": seconds})
+    cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def seconds_left(waiting: list[Page], done: dict[Page, float], jobs: int) -> float:
+    """还要几秒：没做完的各页的估计，按做完的各页实际快慢折算，几页并排。"""
+    slowness = sum(done.values()) / sum(page.seconds for page in done) if done else 1.0
+    work = sum(page.seconds for page in waiting)
+    longest = max((page.seconds for page in waiting), default=0)
+    return slowness * max(work / jobs, longest)
+
+
+def kill_kernels() -> None:
+    """停下还在运行的内核：它们各有自己的会话，收不到终端的 Ctrl-C。"""
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
