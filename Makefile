@@ -14,13 +14,15 @@ PYTEST  := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadsco
 CHECKSUM := $(shell { pwd; cat requirements-build.lock requirements.lock pyproject.toml; } | cksum | cut -d ' ' -f 1)
 READY    := $(VENV)/.ready-$(CHECKSUM)
 
+INSTALL_LOG := $(VENV)/install.log
+
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --custom-compile-command "make lock"
 
 .PHONY: help setup book html zip lab test test-fast notebooks lock clean
 
 help:
-	@echo "make book       装好环境，运行每一章，做成静态书并打开本机网址（PORT=8000 可指定端口）"
+	@echo "make book       装好环境，运行每一章，做成静态书；第一遍做着就能读，网址印在终端（PORT=8000 可指定端口）"
 	@echo "make test       装好环境，运行全部检查，与 CI 相同"
 	@echo "make lab        在 JupyterLab 里打开第一章"
 	@echo "make html       只做书，不开网址；结果在 _build/html"
@@ -38,16 +40,19 @@ $(READY):
 	  echo "请指定一个：make setup PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) 缺少 venv 模块。Debian 或 Ubuntu 请先运行：apt-get install python3-venv" >&2; exit 1; }
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@echo "正在把锁定的依赖装进 $(VENV)，第一次要几分钟……"
-	@$(INSTALL) $(LOCKED) -r requirements-build.lock
-	@$(INSTALL) $(LOCKED) -r requirements.lock
-	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(PY) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo "正在把锁定的依赖装进 $(VENV)，约一两分钟……"
+	@{ $(INSTALL) $(LOCKED) -r requirements-build.lock \
+	  && $(INSTALL) $(LOCKED) -r requirements.lock \
+	  && $(INSTALL) --no-deps --no-build-isolation --editable .; } >$(INSTALL_LOG) 2>&1 || { \
+	  grep ERROR $(INSTALL_LOG) | tail -n 3 >&2; \
+	  echo "没有装好，pip 的全文在 $(INSTALL_LOG)。这个盘还剩 $$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}') MB，要 2000 MB 以上；" >&2; \
+	  echo "空间够的话，请检查网络（要用镜像，先设好 pip 的 index-url），再运行一次：装过的不会重装。" >&2; exit 1; }
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
-book: html
-	@$(PY) -m book.tools.site.serve $(PORT)
+book: setup
+	@$(PY) -m book.tools.site.build --serve $(PORT)
 
 html: setup
 	@$(PY) -m book.tools.site.build
@@ -56,7 +61,8 @@ zip: setup
 	@$(PY) -m book.tools.site.build --zip
 
 lab: setup
-	JUPYTER_CONFIG_PATH=book/tools/site/lab $(PY) -m jupyterlab $(LAB_FLAGS) \
+	@echo "正在用 JupyterLab 打开第一章，网址在下面；按两次 Ctrl-C 停止。"
+	@JUPYTER_CONFIG_PATH=book/tools/site/lab $(PY) -m jupyterlab --log-level=WARN $(LAB_FLAGS) \
 	  --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard chapters/*.md)))
 
 test: setup

@@ -77,7 +77,7 @@ def enable_compilation_cache() -> None:
     if jax.config.jax_compilation_cache_dir is None:
         cache_dir = platformdirs.user_cache_path("ppo_lib") / "jax"
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def prepare() -> None:

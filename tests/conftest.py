@@ -66,10 +66,9 @@ def book_html(testrun_uid):
 
     with one_at_a_time(ROOT / "_build/tested.json") as record:
         if record.get("run") != testrun_uid:
-            result = subprocess.run(
-                [sys.executable, build.__file__, "--quiet"], capture_output=True, text=True
-            )
-            ending = f"{result.stdout[-4000:]}\n{result.stderr[-8000:]}"
+            command = [sys.executable, "-m", "book.tools.site.build"]
+            result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            ending = f"{result.stdout[-8000:]}\n{result.stderr[-8000:]}"
             record.update(run=testrun_uid, failure=ending if result.returncode else "")
     if record["failure"]:
         pytest.fail(f"做书失败：\n{record['failure']}", pytrace=False)

@@ -17,10 +17,9 @@ import yaml
 from conftest import give_up
 from docutils import nodes
 
-from book.tools import extension
 from book.tools.extension import progress as book_progress
 from book.tools.extension import search as book_search
-from book.tools.site import build, serve
+from book.tools.site import build, chapters, serve
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -42,10 +41,10 @@ def test_execution_cache_key_follows_the_library(tmp_path):
     library = tmp_path / "ppo_lib"
     library.mkdir()
     (library / "loss.py").write_text("a = 1\n")
-    before = extension.execution_hash(tmp_path)
-    assert extension.execution_hash(tmp_path) == before
+    before = chapters.execution_hash(tmp_path)
+    assert chapters.execution_hash(tmp_path) == before
     (library / "loss.py").write_text("a = 2\n")
-    assert extension.execution_hash(tmp_path) != before
+    assert chapters.execution_hash(tmp_path) != before
 
 
 def test_glossary_terms_are_found():

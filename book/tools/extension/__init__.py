@@ -7,6 +7,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import myst_nb.core.read
 from docutils import nodes
@@ -19,7 +20,7 @@ from book.tools.site.chapters import cache_folder
 
 def set_execution_cache(app: Sphinx, config: Config) -> None:
     if config.nb_execution_mode != "force":  # 预览一章（preview.py）：不用缓存，也不碰它
-        config.nb_execution_cache_path = str(cache_folder())
+        config.nb_execution_cache_path = str(cache_folder(Path(app.srcdir)))
 
 
 CJK = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u2018-\u201d\u2014\u2026]")
@@ -34,24 +35,20 @@ def join_chinese_lines(app: Sphinx, doctree: nodes.document) -> None:
                 del parent[place]
 
 
-def allow_tasklists_in_chapters() -> None:
+create_md_parser = myst_nb.core.read.create_md_parser
+
+
+def create_parser_without_tasklists(config, renderer):
     """myst-nb 把一章切成单元时只解析到段落，任务列表的插件却要用行内的内容，两者相遇会崩溃。
 
     切单元用不着任务列表，所以只在那一步不装这个插件；正文的渲染照旧。
     """
-    create_parser = myst_nb.core.read.create_md_parser
-
-    def create_parser_without_tasklists(config, renderer):
-        extensions = set(config.enable_extensions) - {"tasklist"}
-        return create_parser(
-            dataclasses.replace(config, enable_extensions=extensions), renderer
-        )
-
-    myst_nb.core.read.create_md_parser = create_parser_without_tasklists
+    extensions = set(config.enable_extensions) - {"tasklist"}
+    return create_md_parser(dataclasses.replace(config, enable_extensions=extensions), renderer)
 
 
 def setup(app: Sphinx) -> dict:
-    allow_tasklists_in_chapters()
+    myst_nb.core.read.create_md_parser = create_parser_without_tasklists
     app.connect("config-inited", set_execution_cache)
     app.connect("doctree-read", join_chinese_lines)
     for part in (search, progress, launch, waiting, slim):

@@ -187,14 +187,11 @@ def fetch_fonts_early(app, pagename, templatename, context, doctree) -> None:
         context["metatags"] = context.get("metatags", "") + script
 
 
-def slim_down(app: Sphinx, exception: Exception | None) -> None:
-    """fontawesome.js（1.5 MB）是图标字体之外多余的一份；调试用的 .map 也不必发布。
+def slim_down(out: Path) -> None:
+    """减轻 Sphinx 写出的网页，原样的那一份只能减一次。
 
-    每次做书 Sphinx 都重新写出网页和样式表，所以这里改的总是原样的那一份。
+    fontawesome.js（1.5 MB）是图标字体之外多余的一份；调试用的 .map 也不必发布。
     """
-    if exception is not None or app.builder.format != "html":
-        return
-    out = Path(app.outdir)
     (out / "_static/scripts/fontawesome.js").write_text("", encoding="utf-8")
     (out / "_static/scripts/bootstrap.js").write_text("", encoding="utf-8")
     for source_map in (out / "_static").rglob("*.map"):
@@ -207,5 +204,4 @@ def slim_down(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", fetch_fonts_early, priority=900)  # 在 mathjax 之后
-    app.connect("build-finished", slim_down, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,6 +8,7 @@ python -m book.tools.site.build --serve [端口]  边做边读：先打开网址
 """
 
 import argparse
+import copy
 import io
 import os
 import shutil
@@ -15,26 +16,25 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 
 from jupyter_book.config import get_final_config
+from jupyter_cache import get_cache
 from myst_nb.core.read import create_nb_reader
 from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.util.console import nocolor
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
+from book.tools.extension import slim
 from book.tools.site import chapters, serve
 from book.tools.site.chapters import Page
 
 ROOT = Path(__file__).parents[3]
 HTML = ROOT / "_build/html"
-STAGE = ROOT / "_build/sphinx"
-LOG = ROOT / "_build/book.log"
-ZIP = ROOT / "_build/ppo-book.zip"
 
 FRONT_DOOR = """<!DOCTYPE html>
 <html lang="zh-CN">
@@ -61,54 +61,55 @@ class BookFailed(Exception):
 class Site:
     """用 Sphinx 做网页。
 
-    从头读所有页面（``freshenv``）：增量构建不会重报旧警告，也看不出 ppo_lib 变了。慢的只有运行各章，
-    那一步由 chapters.py 做、有缓存。``update`` 可以反复调用：同一个 Sphinx 只重读有了新结果的页。
+    ``update`` 可以反复调用，只重读有了新结果的页。头一次总是从头读所有页面：增量构建不会重报旧警告，
+    也看不出 ppo_lib 变了。慢的只有运行各章，那一步由 chapters.py 做、有缓存。
 
     Args:
-        config, toc: Jupyter Book 的两个配置文件。
-        stage: Sphinx 写网页的地方；写完才一个个换进 ``html``，读的人不会读到写了一半的页。
+        root: 书的源在哪里。
+        config: _config.yml 和 _toc.yml 在哪里。
+        build: Sphinx 在其中的 sphinx/ 写网页，减重之后再换进 html/。
         log: Sphinx 的话写到哪里。
     """
 
-    def __init__(self, config: Path, toc: Path, stage: Path, html: Path, log: io.TextIOBase):
-        self.html, self.warnings = html, io.StringIO()
-        shutil.rmtree(stage, ignore_errors=True)
-        stage.mkdir(parents=True)
-        settings, _ = get_final_config(
-            user_yaml=config,
-            cli_config={"external_toc_path": str(toc), "latex_individualpages": False},
-            sourcedir=ROOT,
+    def __init__(self, root: Path, config: Path, build: Path, log: io.TextIOBase):
+        self.root, self.html, self.stage, self.log = root, build / "html", build / "sphinx", log
+        self.warnings: list[str] = []
+        shutil.rmtree(self.stage, ignore_errors=True)
+        self.stage.mkdir(parents=True)
+        toc = {"external_toc_path": str(config / "_toc.yml"), "latex_individualpages": False}
+        self.settings, _ = get_final_config(
+            user_yaml=config / "_config.yml", cli_config=toc, sourcedir=root
         )
         nocolor()
-        self.namespaces = ExitStack()
-        self.namespaces.enter_context(patch_docutils(str(ROOT)))
-        self.namespaces.enter_context(docutils_namespace())
-        self.app = Sphinx(
-            srcdir=str(ROOT),
-            confdir=None,
-            outdir=str(stage / "html"),
-            doctreedir=str(stage / "doctrees"),
-            buildername="html",
-            confoverrides=settings,
-            status=log,
-            warning=Tee(log, self.warnings),
-            freshenv=True,
-        )
-        self.app.connect("env-get-outdated", lambda app, env, *_: list(self.fresh))
-        self.waiting: set[str] = set()
-        self.fresh: set[str] = set()
 
-    def read(self, page: Page) -> NotebookNode:
-        """照 Sphinx 的读法读一页笔记本：缓存按这样读出的代码格来认。"""
-        text = page.path.read_text(encoding="utf-8")
-        env = self.app.env
-        return create_nb_reader(str(page.path), env.myst_config, env.mystnb_config, text).read(
-            text
-        )
+    @contextmanager
+    def sphinx(self) -> Iterator[Sphinx]:
+        """一个新的 Sphinx，接着用上一次读到的。几个扩展（目录的编号等）自己记着数，一个只能用一次。"""
+        warnings = io.StringIO()
+        with patch_docutils(str(self.root)), docutils_namespace():
+            yield Sphinx(
+                srcdir=str(self.root),
+                confdir=None,
+                outdir=str(self.stage / "html"),
+                doctreedir=str(self.stage / "doctrees"),
+                buildername="html",
+                confoverrides=copy.deepcopy(self.settings),
+                status=self.log,
+                warning=Tee(self.log, warnings),
+            )
+        self.warnings += warnings.getvalue().splitlines()
 
-    def update(
-        self, waiting: Iterable[str], fresh: Iterable[str] = (), everything=False
-    ) -> None:
+    def read(self, pages: Iterable[Page]) -> dict[Page, NotebookNode]:
+        """照 Sphinx 的读法读各页笔记本：缓存按这样读出的代码格来认。"""
+        found = {}
+        with self.sphinx() as app:
+            for page in pages:
+                text = page.path.read_text(encoding="utf-8")
+                configs = app.env.myst_config, app.env.mystnb_config
+                found[page] = create_nb_reader(str(page.path), *configs, text).read(text)
+        return found
+
+    def update(self, waiting: Iterable[str] = (), fresh: Iterable[str] = (), everything=False):
         """做网页，换进 ``html``。
 
         Args:
@@ -116,16 +117,25 @@ class Site:
             fresh: 上次之后运行完的页，要重读。
             everything: 没有变的页也重写。侧栏的进度要数各页的小测验，所以最后一次要全部重写。
         """
-        self.waiting, self.fresh = set(waiting), set(fresh)
-        self.app.env.mystnb_config = self.app.env.mystnb_config.copy(
-            execution_excludepatterns=[f"{name}.md" for name in self.waiting]
-        )
-        self.app.config.book_waiting = self.waiting
-        self.app.build(force_all=everything)
-        out = Path(self.app.outdir)
-        (out / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
-        (out / ".nojekyll").touch()  # 否则 GitHub Pages 会略过 _static
-        publish(out, self.html)
+        waiting, fresh = set(waiting), set(fresh)
+        with self.sphinx() as app:
+            app.config.book_waiting = waiting
+            app.env.mystnb_config = app.env.mystnb_config.copy(
+                execution_excludepatterns=[f"{name}.md" for name in waiting]
+            )
+            app.connect("env-get-outdated", lambda app, env, *_: fresh)
+            app.build(force_all=everything)
+        # 没有运行的页缺这缺那，不算毛病；运行完了还会重读
+        self.warnings = [
+            line for line in self.warnings if not any(f"{name}.md" in line for name in waiting)
+        ]
+        ready = self.stage / "ready"
+        shutil.rmtree(ready, ignore_errors=True)
+        shutil.copytree(self.stage / "html", ready)
+        slim.slim_down(ready)
+        (ready / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
+        (ready / ".nojekyll").touch()  # 否则 GitHub Pages 会略过 _static
+        publish(ready, self.html)
 
 
 class Tee:
@@ -159,7 +169,7 @@ def publish(source: Path, target: Path) -> None:
             path.unlink()
 
 
-def pack(html: Path = HTML, target: Path = ZIP) -> Path:
+def pack(html: Path, target: Path) -> Path:
     """把网页打成一个 zip，都在文件夹 ppo-book 里。同样的网页打成同样的字节。"""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(html.rglob("*")):
@@ -184,21 +194,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} 分 {rest:02d} 秒" if minutes else f"{rest} 秒"
 
 
-def build(on_readable=lambda waiting: None, live: bool = False) -> None:
+def build(root: Path = ROOT, live: bool = False, on_readable=lambda waiting: None) -> None:
     """做整本书，一章一行地说进展。
 
     Args:
-        on_readable: 第一次有网页可读时调用，参数是还有几页没有运行完。
         live: 先做没有输出的网页，再一页页更新；否则等各页都运行完，做一次。
+        on_readable: 第一次有网页可读时调用，参数是还有几页没有运行完。
 
     Raises:
         BookFailed: 有一页运行出错，或构建有警告。
     """
-    LOG.parent.mkdir(exist_ok=True)
-    with LOG.open("w", encoding="utf-8") as log:
-        site = Site(ROOT / "_config.yml", ROOT / "_toc.yml", STAGE, HTML, log)
-        cache = chapters.open_cache()
-        notebooks = {page: site.read(page) for page in chapters.notebook_pages()}
+    log_file = root / "_build/book.log"
+    log_file.parent.mkdir(exist_ok=True)
+    with log_file.open("w", encoding="utf-8") as log:
+        site = Site(root, root, log_file.parent, log)
+        cache = get_cache(str(chapters.cache_folder(root)))
+        notebooks = site.read(chapters.notebook_pages(root))
         todo = [page for page in notebooks if not chapters.is_cached(cache, notebooks[page])]
         jobs = min(chapters.side_by_side(), len(todo))
         failures = []
@@ -208,7 +219,9 @@ def build(on_readable=lambda waiting: None, live: bool = False) -> None:
             }
             if todo:
                 left = duration(chapters.seconds_left(todo, {}, jobs))
-                say(f"要运行 {len(todo)} 页，{jobs} 页并排，约 {left}；细节写在 {shown(LOG)}")
+                say(
+                    f"要运行 {len(todo)} 页，{jobs} 页并排，约 {left}；细节写在 {shown(log_file, root)}"
+                )
             try:
                 if live and todo:
                     site.update(page.docname for page in todo)
@@ -242,22 +255,26 @@ def build(on_readable=lambda waiting: None, live: bool = False) -> None:
             on_readable(0)
     if failures:
         names = "；".join(page.title for page in failures)
-        raise BookFailed(f"有 {len(failures)} 页运行出错：{names}。全文在 {shown(LOG)}")
-    if warnings := site.warnings.getvalue().strip():
-        raise BookFailed(f"做网页时有警告，全文在 {shown(LOG)}：\n{warnings[:4000]}")
+        raise BookFailed(
+            f"有 {len(failures)} 页运行出错：{names}。全文在 {shown(log_file, root)}"
+        )
+    if site.warnings:
+        first = "\n".join(site.warnings[:20])
+        raise BookFailed(f"做网页时有警告，全文在 {shown(log_file, root)}：\n{first}")
 
 
-def shown(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def shown(path: Path, root: Path = ROOT) -> str:
+    return path.relative_to(root).as_posix()
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description="做书")
     parser.add_argument("--zip", action="store_true", help="打成 _build/ppo-book.zip")
     parser.add_argument("--serve", nargs="?", const="", metavar="端口", help="边做边读")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     live, begin = options.serve is not None, time.perf_counter()
-    server = serve.open_or_exit(options.serve) if live else None
+    html, target = root / "_build/html", root / "_build/ppo-book.zip"
+    server = serve.open_or_exit(options.serve, html) if live else None
 
     def on_readable(waiting: int) -> None:
         if server is not None:
@@ -268,16 +285,18 @@ def main() -> int:
 
     status = 0
     try:
-        build(on_readable, live)
-        say(f"书做好了（{duration(time.perf_counter() - begin)}）：{shown(HTML)}/index.html")
+        build(root, live, on_readable)
+        say(
+            f"书做好了（{duration(time.perf_counter() - begin)}）：{shown(html, root)}/index.html"
+        )
         if options.zip:
-            size = pack().stat().st_size / 1e6
-            say(f"打包好了（{size:.1f} MB）：{shown(ZIP)}，解开后打开 index.html")
+            size = pack(html, target).stat().st_size / 1e6
+            say(f"打包好了（{size:.1f} MB）：{shown(target, root)}，解开后打开 index.html")
     except BookFailed as failure:
         say(f"书没有做好。{failure}")
         status = 1
     except OSError as error:
-        free = shutil.disk_usage(ROOT).free / 1e6
+        free = shutil.disk_usage(root).free / 1e6
         say(
             f"书没有做好：{error}。磁盘还剩 {free:.0f} MB；腾出空间后再做，运行过的章不必重来。"
         )

@@ -14,27 +14,25 @@ from typing import IO, NamedTuple
 
 import psutil
 import yaml
-from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from myst_nb.core.read import is_myst_markdown_notebook
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
 
-ROOT = Path(__file__).parents[3]
-CACHES = ROOT / "_build/.jupyter_cache"
 INPUTS = ("ppo_lib/**/*", "book/data/**/*", "requirements.lock")
+TIMINGS = Path(__file__).parents[3] / "ppo_lib/course/timings.json"
 TIMEOUT = 900
 """一格至多几秒。"""
 
 PEAK_MEMORY = 2e9
-"""运行一章至多要多少字节的内存；最费的一章量得 1.6 GB。"""
+"""运行一章至多要多少字节的内存；最费的一章量得 1.5 GB。"""
 
 USUAL_SECONDS = 15
 """没有量过的页，当作要这么久。"""
 
 
-def execution_hash(root: Path = ROOT) -> str:
+def execution_hash(root: Path) -> str:
     """所有会影响输出的文件的散列。"""
     digest = hashlib.sha256()
     for pattern in INPUTS:
@@ -45,10 +43,10 @@ def execution_hash(root: Path = ROOT) -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_folder() -> Path:
+def cache_folder(root: Path) -> Path:
     """此刻的执行缓存；以前的删去。"""
-    current = CACHES / execution_hash()
-    for old in CACHES.glob("*"):
+    current = root / "_build/.jupyter_cache" / execution_hash(root)
+    for old in current.parent.glob("*"):
         if old != current:
             shutil.rmtree(old)
     return current
@@ -58,33 +56,27 @@ class Page(NamedTuple):
     """书里的一页笔记本。"""
 
     docname: str  # 例如 chapters/01_overview
+    path: Path
     title: str
     seconds: float  # 估计要运行多久
 
-    @property
-    def path(self) -> Path:
-        return ROOT / f"{self.docname}.md"
 
-
-def notebook_pages() -> list[Page]:
+def notebook_pages(root: Path) -> list[Page]:
     """目录里要运行的各页，按目录的次序。"""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     names = [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
-    timings = json.loads((ROOT / "ppo_lib/course/timings.json").read_text(encoding="utf-8"))
+    timings = json.loads(TIMINGS.read_text(encoding="utf-8"))
     pages = []
     for name in names:
-        text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
+        path = root / f"{name}.md"
+        text = path.read_text(encoding="utf-8")
         if is_myst_markdown_notebook(text):
-            number, title = Path(name).name[:2], re.search("^# (.+)$", text, re.MULTILINE)[1]
+            number, title = path.name[:2], re.search("^# (.+)$", text, re.MULTILINE)[1]
             timing = (timings.get(number) or {}).get("cpu")
             chapter = f"第 {int(number)} 章 " if number.isdecimal() else ""
             seconds = timing["seconds"] if timing else USUAL_SECONDS
-            pages.append(Page(name, chapter + title, seconds))
+            pages.append(Page(name, path, chapter + title, seconds))
     return pages
-
-
-def open_cache() -> JupyterCacheAbstract:
-    return get_cache(str(cache_folder()))
 
 
 def is_cached(cache: JupyterCacheAbstract, notebook: NotebookNode) -> bool:

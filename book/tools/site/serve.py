@@ -55,11 +55,11 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
-def open_or_exit(port: str) -> Server:
+def open_or_exit(port: str, folder: Path) -> Server:
     """照命令行上的端口开服务器，空的由 8000 起找；开不了就说明原因，退出。"""
     number = parse_port(port) if port else None
     try:
-        return open_server(number)
+        return open_server(number, folder)
     except OSError as error:
         place = FIRST_PORT if number is None else number
         sys.exit(f"端口 {place} 用不了（{error.strerror}）。请换一个：make book PORT=9000")
