@@ -66,7 +66,8 @@ lab: setup
 	  --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard chapters/*.md)))
 
 test: setup
-	$(PY) -m book.tools.checks.colab 01 # 备好像 Colab 的内核，各章的 .ipynb 都在它上面运行
+	@echo "正在备好像 Colab 的内核，各章的 .ipynb 都在它上面运行……"
+	@$(PY) -m book.tools.checks.colab --setup-only
 	JUPYTER_PATH="$(CURDIR)/_build/colab" $(PYTEST) --nbval-lax --nbval-kernel-name colab tests chapters
 
 test-fast: setup

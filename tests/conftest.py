@@ -75,6 +75,25 @@ def book_html(testrun_uid):
     return build.HTML
 
 
+@pytest.fixture
+def quick_compile(monkeypatch):
+    """只看数对不对，不看快不快：让 XLA 少优化，编译省一半时间。"""
+    from ppo_lib import members, policy
+    from ppo_lib._runtime import compiler_options
+
+    fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    options = compiler_options() | fast
+    for room, program in (
+        (members, members.compiled_programs),
+        (policy, policy.compiled_evaluation),
+    ):
+        monkeypatch.setattr(room, "compiler_options", lambda: options)
+        program.cache_clear()
+    yield
+    members.compiled_programs.cache_clear()
+    policy.compiled_evaluation.cache_clear()
+
+
 @contextmanager
 def one_at_a_time(path: Path):
     """独占一份 JSON 记录：读出来，用完写回去；别的进程在这里等。"""

@@ -15,7 +15,6 @@ from gymnax.environments import spaces
 from gymnax.environments.classic_control import acrobot, cartpole, mountain_car
 from gymnax.utils import load_mnist
 
-from ppo_lib import members
 from ppo_lib.config import CONTINUOUS_ENVS, ConfigError, PPOConfig
 from ppo_lib.envs import GOAL, SHAPING, energy_potential, flatten, make_env, make_observe
 
@@ -372,17 +371,6 @@ ALWAYS_FINITE = {
     "learning_rate",
 }
 DOWNLOADS = "MNISTBandit-bsuite"
-
-
-@pytest.fixture
-def quick_compile(monkeypatch):
-    """只看数对不对，不看快不快：让 XLA 少优化，编译省一半时间。"""
-    fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    options = members.compiler_options() | fast
-    monkeypatch.setattr(members, "compiler_options", lambda: options)
-    members.compiled_programs.cache_clear()
-    yield
-    members.compiled_programs.cache_clear()
 
 
 def check_training(env_name, **keys):

@@ -55,7 +55,7 @@ def test_the_newest_jax_is_the_highest_minor_version_allowed():
 def test_training_compiles_and_learns_on_the_newest_jax(tmp_path):
     python = colab.PYTHON
     if not python.exists():
-        give_up("先运行 python -m book.tools.checks.colab 01，备好像 Colab 的环境")
+        give_up("先运行 python -m book.tools.checks.colab --setup-only，备好像 Colab 的环境")
     if run(python, "-c", "import sys; print(sys.version_info >= (3, 12))").strip() != "True":
         pytest.skip("最新的 jax 要 Python 3.12 以上")
     install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]

@@ -82,24 +82,48 @@ def config_of(ds) -> PPOConfig:
     return PPOConfig(**yaml.safe_load(ds.attrs["config"]) | {"adam_eps": 1e-8})
 
 
+def fits(recorded, again, every_seed, slack: float) -> bool:
+    """单独重训的一个种子，与录下的合不合。
+
+    Args:
+        recorded: 录下的成绩，每个种子一个。
+        again: 重训的那个种子的成绩。同样的机器上与录下的一样；换一种 CPU 舍入不同，就看它在不在种子的范围里。
+        every_seed: 把录下的种子都重训一遍，给出各自的成绩。一个种子可能碰巧在外面，那时才用它，看四分位均值。
+        slack: 种子都一样时，容许差成绩的几分之几。
+    """
+    recorded = np.asarray(recorded)
+    spread = max(np.ptp(recorded), slack * np.abs(recorded).max())
+    low, high = recorded.min() - spread, recorded.max() + spread
+    return low <= again <= high or low <= iqm(np.asarray(every_seed())) <= high
+
+
+@pytest.mark.parametrize(
+    "again, every_seed, fit",
+    [(12, None, True), (25, [11, 12, 13, 25], True), (25, [25, 26, 27, 28], False)],
+)
+def test_one_odd_seed_does_not_condemn_a_record_but_all_of_them_do(again, every_seed, fit):
+    assert fits([10, 11, 12, 13], again, lambda: every_seed, 0.02) == fit
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
-def test_cells_trained_again_fall_inside_the_recorded_band(name):
-    """抽三格重新训练。同样的机器上应当一样；换一种 CPU 舍入不同，就看最后的成绩在不在种子的范围里。"""
+def test_cells_trained_again_fit_the_recorded_grid(name):
+    """抽三格，各抽一个种子重新训练。"""
     ds = load_grid(name)
-    cfg = config_of(ds)
-    rng = np.random.default_rng(0)
+    cfg, rng, axes = config_of(ds), np.random.default_rng(0), ds["return"].dims[:-2]
+
+    def score(returns):
+        return returns.isel(point=slice(-3, None)).mean("point").squeeze()
+
     for _ in range(3):
-        cell = {axis: float(rng.choice(ds[axis].values)) for axis in ds["return"].dims[:-2]}
-        again = sweep(
-            dataclasses.replace(cfg), progress=False, **{k: [v] for k, v in cell.items()}
-        )
-        again = thin(again["return"], ds.sizes["point"]).squeeze(list(cell), drop=True)
-        recorded = ds["return"].sel(cell)
-        final = float(again.isel(point=slice(-3, None)).mean())
-        per_seed = recorded.isel(point=slice(-3, None)).mean("point")
-        spread = max(float(per_seed.max() - per_seed.min()), 0.02 * float(abs(per_seed).max()))
-        assert float(per_seed.min()) - spread <= final <= float(per_seed.max()) + spread, cell
+        cell = {axis: float(rng.choice(ds[axis].values)) for axis in axes}
+
+        def again(**changes):
+            chosen = dataclasses.replace(cfg, **cell | changes)
+            return score(thin(sweep(chosen, progress=False)["return"], ds.sizes["point"]))
+
+        one = again(seed=int(rng.choice(ds["seed"])), num_seeds=1)
+        assert fits(score(ds["return"].sel(cell)), float(one), again, 0.02), cell
 
 
 # ---------------------------------------------------------------- 几种做法的对比
@@ -175,10 +199,7 @@ def test_no_record_is_left_without_its_experiment():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_variant_trained_again_fits_the_record(name):
-    """每个实验抽一种做法、一个种子重新训练，看它在不在种子的范围里；程序和机器都没有变时，一样。
-
-    单独一个种子可能碰巧在外面，那就把录下的种子都重新训练，看它们的四分位均值。
-    """
+    """每个实验抽一种做法、一个种子重新训练；程序和机器都没有变时，曲线一样。"""
     experiment, runs = EXPERIMENTS[name], load_runs(name)
     rng = np.random.default_rng(len(name))
     variant = str(rng.choice(list(experiment.variants)))
@@ -190,9 +211,9 @@ def test_a_variant_trained_again_fits_the_record(name):
         again[metric].values[0], recorded[metric].sel(seed=seed), rtol=1e-3, equal_nan=True
     ):
         return
-    per_seed = final_scores(recorded, metric)
-    spread = max(float(per_seed.max() - per_seed.min()), 0.05 * float(abs(per_seed).max()))
-    low, high = float(per_seed.min()) - spread, float(per_seed.max()) + spread
-    if not low <= final_scores(again, metric).item() <= high:
-        every_seed = final_scores(run_variant(experiment, variant), metric)
-        assert low <= iqm(every_seed.values) <= high
+    assert fits(
+        final_scores(recorded, metric),
+        final_scores(again, metric).item(),
+        lambda: final_scores(run_variant(experiment, variant), metric),
+        0.05,
+    )

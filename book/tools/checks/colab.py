@@ -1,7 +1,8 @@
 """在 Colab 的版本上（CPU）运行各章的 .ipynb。
 
-    python -m book.tools.checks.colab          全部
-    python -m book.tools.checks.colab 01       只查一章
+    python -m book.tools.checks.colab              全部
+    python -m book.tools.checks.colab 01           只查一章
+    python -m book.tools.checks.colab --setup-only 只运行第一章的第一格：备好环境，给 make test 用
 
 先按 requirements-colab.lock 装出一个像 Colab 的环境，放在 _build/colab：有 Colab 自带的包，没有
 ppo_lib，也没有 Colab 缺的那几个。然后从头运行笔记本，由它的第一格自己补齐。与在 Colab 上相比，
@@ -115,9 +116,10 @@ def with_source(notebook, source: str):
     return notebook
 
 
-def run_chapter(path: Path, wheel: Path) -> None:
-    """从头到尾运行一章，当前目录是空的：和 Colab 上一样，旁边没有 ppo_lib。"""
+def run_chapter(path: Path, wheel: Path, last: int | None = None) -> None:
+    """运行一章的前 last 格（缺省是全部），当前目录是空的：和 Colab 上一样，旁边没有 ppo_lib。"""
     notebook = with_source(nbformat.read(path, as_version=4), str(wheel))
+    notebook.cells = notebook.cells[:last]
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         client = NotebookClient(notebook, kernel_name="colab", timeout=900, resources=resources)
@@ -159,7 +161,9 @@ def chosen_chapters(wanted: list[str]) -> list[Path]:
 
 def main() -> None:
     start = time.perf_counter()
-    chapters = chosen_chapters(sys.argv[1:])
+    arguments = sys.argv[1:]
+    setup_only = arguments == ["--setup-only"]
+    chapters = chosen_chapters(["01"] if setup_only else arguments)
     make_environment()
     add_kernel()
     wheel, before = build_wheel(), versions()
@@ -167,7 +171,7 @@ def main() -> None:
         f"环境做好了：{len(before)} 个包，用了 {time.perf_counter() - start:.0f} 秒", flush=True
     )
     for path in chapters:
-        run_chapter(path, wheel)
+        run_chapter(path, wheel, last=1 if setup_only else None)
         print(f"{path.name}：通过，至此 {time.perf_counter() - start:.0f} 秒", flush=True)
     after = versions()
     if changed := changed_versions(before, after):
