@@ -10,11 +10,12 @@ from ppo_lib import _runtime
 
 _runtime.prepare()  # 必须在 JAX 的后端启动之前
 
-from ppo_lib._version import __version__  # noqa: E402
-from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, load_config  # noqa: E402
-from ppo_lib.experiment import Diverged, Run, sweep, train  # noqa: E402
-from ppo_lib.policy import Policy, evaluate, load_policy, save_policy  # noqa: E402
-from ppo_lib.run_dir import RunDirError  # noqa: E402
+with _runtime.garbage_later():
+    from ppo_lib._version import __version__
+    from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, load_config
+    from ppo_lib.experiment import Diverged, Run, sweep, train
+    from ppo_lib.policy import Policy, evaluate, load_policy, save_policy
+    from ppo_lib.run_dir import RunDirError
 
 __all__ = [
     "ConfigError",

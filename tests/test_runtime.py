@@ -131,6 +131,12 @@ def test_importing_twice_adds_the_flag_once():
     assert report["xla_flags"] == SCHEDULER_FLAG
 
 
+@pytest.mark.parametrize("before", ["enable", "disable"])
+def test_importing_leaves_garbage_collection_as_it_was(before):
+    code = f"import gc, json; gc.{before}(); import ppo_lib; print(json.dumps(gc.isenabled()))"
+    assert python(code)[0] == (before == "enable")
+
+
 # ---------------------------------------------------------------- 编译缓存
 
 

@@ -35,6 +35,12 @@ def test_the_time_left_follows_the_pace_and_the_longest_page():
     assert chapters.seconds_left([], {pages[0]: 20.0}, 2) == 0
 
 
+def test_the_first_page_runs_first_and_then_the_longest():
+    pages = [page("a", 10), page("b", 20), page("c", 30)]
+    assert [one.title for one in chapters.order(pages)] == ["a", "c", "b"]
+    assert chapters.order([]) == []
+
+
 @pytest.mark.parametrize(
     "cores, gigabytes, jobs", [(2, 8, 2), (8, 8, 4), (2, 3, 1), (4, 0.5, 1), (1, 64, 1)]
 )

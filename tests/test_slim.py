@@ -2,14 +2,16 @@
 
 import json
 
+import tinycss2
+
 from book.tools.extension import css as book_css
 from book.tools.extension import slim as book_slim
 
 WORDS = {"a", "b", "used"}
 
 
-def trim(css: str) -> str:
-    return book_css.trim(css, WORDS)
+def trim(css: str, *variables: str) -> str:
+    return book_css.trim(css, WORDS, set(variables))
 
 
 def test_rules_that_select_nothing_are_dropped():
@@ -39,17 +41,26 @@ def test_blocks_inside_media_queries_are_trimmed_too():
 
 
 def test_escaped_names_are_understood():
-    assert book_css.names_wanted(r".sd-w\:1\/2.b[data-x='.c']:hover") == {"sd-w:1/2", "b"}
+    selector = tinycss2.parse_component_value_list(r".sd-w\:1\/2.b[data-x='.c']:hover #d")
+    assert book_css.names_wanted(selector) == {"sd-w:1/2", "b", "d"}
 
 
 def test_variables_that_nobody_uses_are_dropped(tmp_path):
-    sheet = tmp_path / "a.css"
-    css = (
-        ":root{--one:1;--two:var(--three);--three:'a;b';--four:4}"
-        'p{x:var(--one);y:var( --said )}.a{--told:2;--five:url("data:,;--one:3");z:1}'
-    )
-    trimmed = book_css.trim_variables({sheet: css}, {"--told"})[sheet]
-    assert trimmed == ":root{--one:1;}p{x:var(--one);y:var( --said )}.a{--told:2;z:1}"
+    assert trim(":root{--one:1;--two:var(--one)}", "--one") == ":root{--one:1}"
+    css = '.a{--gone:2;--five:url("data:,;--one:3");z:1 !important}'
+    assert trim(css) == ".a{z:1 !important}"
+    assert book_css.used_variables(["p{x:var(--one);y:var( --two, 3)}"]) == {"--one", "--two"}
+
+
+def test_a_sheet_is_trimmed_until_nothing_more_can_go(tmp_path):
+    """--three 只有 --two 用，--two 没有谁用：两个都去掉。脚本里提到的留下。"""
+    sheet = tmp_path / "sphinx-design.min.css"
+    sheet.write_text(":root{--one:1;--two:var(--three);--three:'a;b';--said:4}.a{x:var(--one)}")
+    (tmp_path / "x.js").write_text("style.getPropertyValue('--said')")
+    page = tmp_path / "page.html"
+    page.write_text('<p class="a">')
+    book_css.keep_used_rules(tmp_path, [page])
+    assert sheet.read_text() == ":root{--one:1;--said:4}.a{x:var(--one)}"
 
 
 def test_words_come_from_attributes_and_scripts_not_from_prose():

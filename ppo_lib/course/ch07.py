@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from ppo_lib.config import PPOConfig
-from ppo_lib.course.experiment import Experiment
+from ppo_lib.config import Hyperparams, PPOConfig
+from ppo_lib.course.experiment import Experiment, compiled_once
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.envs import make_env
 from ppo_lib.loss import Minibatch
+from ppo_lib.members import compiled_programs
 from ppo_lib.optimizer import annealed_lr
 from ppo_lib.rollout import collect_rollout
 from ppo_lib.training import (
@@ -22,7 +23,6 @@ from ppo_lib.training import (
     gradient_step,
     make_batch,
     make_network,
-    make_train,
     minibatch_orders,
     take_minibatches,
 )
@@ -39,17 +39,57 @@ class Collected(NamedTuple):
 
 def collect_one_batch(cfg: PPOConfig, update: int, seed: int = 0) -> Collected:
     """训练 update 次更新（不超过 256），再采下一批经验，算好优势，还没有学。"""
+    program, hyper = compiled_programs(cfg.static(), None), cfg.hyperparams()
+    as_arrays = jax.tree.map(np.float32, hyper)
+    state = program.init(np.int32(seed), as_arrays)
+    state, _ = program.run_chunk(state, as_arrays, np.int32(update))
+    batch, shuffle_key = next_batch(cfg.static())(state, as_arrays)
+    return Collected(state, batch, shuffle_key, make_network(cfg, make_env(cfg)))
+
+
+@compiled_once
+def next_batch(cfg: PPOConfig) -> Callable:
+    """编译好的 ``(state, hyper) -> (batch, 打乱用的钥匙)``：再采一批经验，算好优势。"""
     env = make_env(cfg)
     network = make_network(cfg, env)
-    program, hyper = make_train(cfg), cfg.hyperparams()
-    state = jax.jit(program.init)(seed, hyper)
-    state, _ = jax.jit(program.run_chunk)(state, hyper, update)
-    rollout_key, shuffle_key = jax.random.split(jax.random.fold_in(state.key, state.update))
-    _, rollout, _ = collect_rollout(
-        state.params, state.env, rollout_key, hyper,
-        network=network, env=env, num_steps=cfg.num_steps,
-    )  # fmt: skip
-    return Collected(state, make_batch(rollout, hyper, cfg), shuffle_key, network)
+
+    @jax.jit
+    def collect(state: TrainState, hyper: Hyperparams):
+        rollout_key, shuffle_key = jax.random.split(jax.random.fold_in(state.key, state.update))
+        _, rollout, _ = collect_rollout(
+            state.params, state.env, rollout_key, hyper,
+            network=network, env=env, num_steps=cfg.num_steps,
+        )  # fmt: skip
+        return make_batch(rollout, hyper, cfg), shuffle_key
+
+    return collect
+
+
+@compiled_once
+def one_step(cfg: PPOConfig) -> Callable:
+    """编译好的 ``(learner, minibatch, hyper, lr) -> (learner, 指标)``：一步梯度下降。"""
+    network = make_network(cfg, make_env(cfg))
+
+    @jax.jit
+    def step(learner, minibatch: Minibatch, hyper: Hyperparams, lr):
+        return gradient_step(learner, minibatch, hyper=hyper, lr=lr, cfg=cfg, network=network)
+
+    return step
+
+
+@compiled_once
+def comparison(cfg: PPOConfig) -> Callable:
+    """编译好的 ``(params, 旧的 params, batch) -> (log_ratio, kl)``，每个样本一个数。"""
+    network = make_network(cfg, make_env(cfg))
+
+    @jax.jit
+    def compare(params, old_params, batch: Minibatch):
+        pi, _ = network.apply(params, batch.obs)
+        old_pi, _ = network.apply(old_params, batch.obs)
+        log_ratio = pi.log_prob(batch.action) - batch.log_prob
+        return log_ratio.ravel(), old_pi.kl_divergence(pi).ravel()
+
+    return compare
 
 
 def watch_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> xr.Dataset:
@@ -59,26 +99,20 @@ def watch_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> xr.Dataset:
         维 step（第几步梯度下降之后，0 是还没走）和 sample 的 ``log_ratio``、``advantage``，
         以及按完整的分布算出的 ``kl`` (step, sample)：每个观测上的 KL(旧 ‖ 新)，单位 nat。
     """
-    state, batch, shuffle_key, network = collect_one_batch(cfg, update, seed)
+    state, batch, shuffle_key, _ = collect_one_batch(cfg, update, seed)
     hyper = cfg.hyperparams()
     lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
-    step = jax.jit(
-        functools.partial(gradient_step, hyper=hyper, lr=lr, cfg=cfg, network=network)
-    )
-    old_pi, _ = network.apply(state.params, batch.obs)
+    step, compare = one_step(cfg.static()), comparison(cfg.static())
 
-    @jax.jit
     def look(params):
-        pi, _ = network.apply(params, batch.obs)
-        log_ratio = pi.log_prob(batch.action) - batch.log_prob
-        return log_ratio.ravel(), old_pi.kl_divergence(pi).ravel()
+        return compare(params, state.params, batch)
 
     learner = (state.params, state.opt_state, state.running_grad)
     seen = [look(state.params)]
     for order in minibatch_orders(shuffle_key, cfg):
         minibatches = take_minibatches(batch, order, cfg)  # (num_minibatches, batch, ...)
         for i in range(cfg.num_minibatches):
-            learner, _ = step(learner, jax.tree.map(lambda x: x[i], minibatches))
+            learner, _ = step(learner, jax.tree.map(lambda x: x[i], minibatches), hyper, lr)
             seen.append(look(learner[0]))
     log_ratio, kl = map(np.stack, zip(*seen))
     return xr.Dataset(

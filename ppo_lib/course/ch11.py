@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -15,7 +14,7 @@ import ppo_lib.training
 from ppo_lib.advantage import calculate_gae
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.ch05 import collect_late_observations
-from ppo_lib.course.ch07 import collect_one_batch
+from ppo_lib.course.ch07 import collect_one_batch, one_step
 from ppo_lib.course.experiment import Experiment, patched
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.diagnostics import cosine_similarity, update_running_grad
@@ -24,7 +23,6 @@ from ppo_lib.loss import Minibatch, clipped_objective, ppo_loss
 from ppo_lib.optimizer import annealed_lr
 from ppo_lib.training import (
     gradient_metrics,
-    gradient_step,
     make_batch,
     make_network,
     make_train,
@@ -46,17 +44,17 @@ def losses_in_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> dict[str
     Returns:
         这次更新里每一步的指标，每个 (update_epochs × num_minibatches,)，不求平均。
     """
-    state, batch, shuffle_key, network = collect_one_batch(cfg, update, seed)
+    state, batch, shuffle_key, _ = collect_one_batch(cfg, update, seed)
     hyper = cfg.hyperparams()
     lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
-    step = jax.jit(
-        functools.partial(gradient_step, hyper=hyper, lr=lr, cfg=cfg, network=network)
-    )
+    step = one_step(cfg.static())
     learner, rows = (state.params, state.opt_state, state.running_grad), []
     for order in minibatch_orders(shuffle_key, cfg):
         minibatches = take_minibatches(batch, order, cfg)
         for i in range(cfg.num_minibatches):
-            learner, metrics = step(learner, jax.tree.map(lambda x: x[i], minibatches))
+            learner, metrics = step(
+                learner, jax.tree.map(lambda x: x[i], minibatches), hyper, lr
+            )
             rows.append(metrics)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 

@@ -187,10 +187,14 @@ def fetch_fonts_early(app, pagename, templatename, context, doctree) -> None:
         context["metatags"] = context.get("metatags", "") + script
 
 
-def slim_down(out: Path) -> None:
-    """减轻 Sphinx 写出的网页，原样的那一份只能减一次。
+def slim_down(out: Path, styles: bool = True) -> None:
+    """减轻 Sphinx 写出的网页。
 
     fontawesome.js（1.5 MB）是图标字体之外多余的一份；调试用的 .map 也不必发布。
+
+    Args:
+        out: 网页所在的文件夹，里面是 Sphinx 写出的原样。
+        styles: 样式表和图标字体也减。书还没有做完时不必，那要看全部网页。
     """
     (out / "_static/scripts/fontawesome.js").write_text("", encoding="utf-8")
     (out / "_static/scripts/bootstrap.js").write_text("", encoding="utf-8")
@@ -198,8 +202,9 @@ def slim_down(out: Path) -> None:
         source_map.unlink()
     pages = sorted(path for path in out.rglob("*.html") if "_static" not in path.parts)
     mend(pages, (out / "_static/documentation_options.js").read_text(encoding="utf-8"))
-    css.keep_used_rules(out / "_static", pages)
-    keep_used_icons(out, pages)
+    if styles:
+        css.keep_used_rules(out / "_static", pages)
+        keep_used_icons(out, pages)
 
 
 def setup(app: Sphinx) -> dict:

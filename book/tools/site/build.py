@@ -109,13 +109,13 @@ class Site:
                 found[page] = create_nb_reader(str(page.path), *configs, text).read(text)
         return found
 
-    def update(self, waiting: Iterable[str] = (), fresh: Iterable[str] = (), everything=False):
+    def update(self, waiting: Iterable[str] = (), fresh: Iterable[str] = ()) -> None:
         """做网页，换进 ``html``。
 
         Args:
             waiting: 还没有运行完的页；网页上写明，不取它们的输出。
-            fresh: 上次之后运行完的页，要重读。
-            everything: 没有变的页也重写。侧栏的进度要数各页的小测验，所以最后一次要全部重写。
+            fresh: 上次之后运行完的页，要重读。还有页没运行完时，只重写这几页；都运行完了，全部重写：
+                侧栏的进度要数各页的小测验。
         """
         waiting, fresh = set(waiting), set(fresh)
         with self.sphinx() as app:
@@ -124,7 +124,8 @@ class Site:
                 execution_excludepatterns=[f"{name}.md" for name in waiting]
             )
             app.connect("env-get-outdated", lambda app, env, *_: fresh)
-            app.build(force_all=everything)
+            some = [str(self.root / f"{name}.md") for name in sorted(fresh)] if waiting else []
+            app.build(force_all=not some, filenames=some)
         # 没有运行的页缺这缺那，不算毛病；运行完了还会重读
         self.warnings = [
             line for line in self.warnings if not any(f"{name}.md" in line for name in waiting)
@@ -132,7 +133,7 @@ class Site:
         ready = self.stage / "ready"
         shutil.rmtree(ready, ignore_errors=True)
         shutil.copytree(self.stage / "html", ready)
-        slim.slim_down(ready)
+        slim.slim_down(ready, styles=not waiting)
         (ready / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
         (ready / ".nojekyll").touch()  # 否则 GitHub Pages 会略过 _static
         publish(ready, self.html)
@@ -215,7 +216,8 @@ def build(root: Path = ROOT, live: bool = False, on_readable=lambda waiting: Non
         failures = []
         with ThreadPoolExecutor(jobs or 1) as pool:
             running = {
-                pool.submit(chapters.run, page, notebooks[page], log): page for page in todo
+                pool.submit(chapters.run, page, notebooks[page], log): page
+                for page in chapters.order(todo)
             }
             if todo:
                 left = duration(chapters.seconds_left(todo, {}, jobs))
@@ -250,7 +252,7 @@ def build(root: Path = ROOT, live: bool = False, on_readable=lambda waiting: Non
                 pool.shutdown(wait=False, cancel_futures=True)
                 chapters.kill_kernels()
                 raise
-        site.update({page.docname for page in failures}, fresh if todo else (), everything=True)
+        site.update({page.docname for page in failures}, fresh if todo else ())
         if not (live and todo):
             on_readable(0)
     if failures:

@@ -124,6 +124,11 @@ def keep(
     cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
+def order(pages: list[Page]) -> list[Page]:
+    """运行的次序：先是第一页，读的人从它开始；然后久的在前，免得最后只剩一页在跑，别的核闲着。"""
+    return pages[:1] + sorted(pages[1:], key=lambda page: -page.seconds)
+
+
 def seconds_left(waiting: list[Page], done: dict[Page, float], jobs: int) -> float:
     """还要几秒：没做完的各页的估计，按做完的各页实际快慢折算，几页并排。"""
     slowness = sum(done.values()) / sum(page.seconds for page in done) if done else 1.0
