@@ -1,27 +1,18 @@
 """这本书用的 Sphinx 扩展，由 _config.yml 的 local_extensions 载入。
 
-它做的事都是配置文件自己办不到的：执行缓存随 ppo_lib 失效；源文件里汉字间的换行不变成空格；
+它做的事都是配置文件自己办不到的：源文件里汉字间的换行不变成空格；
 章节里可以写检查清单。另外五件各有一个文件：中文搜索（search.py），检查清单和进度（progress.py），
 去别处运行的链接（launch.py），还没运行完的页（waiting.py），做完后减重（slim.py）。
 """
 
 import dataclasses
 import re
-from pathlib import Path
 
 import myst_nb.core.read
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.config import Config
 
 from book.tools.extension import launch, progress, search, slim, waiting
-from book.tools.site.chapters import cache_folder
-
-
-def set_execution_cache(app: Sphinx, config: Config) -> None:
-    if config.nb_execution_mode != "force":  # 预览一章（preview.py）：不用缓存，也不碰它
-        config.nb_execution_cache_path = str(cache_folder(Path(app.srcdir)))
-
 
 CJK = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u2018-\u201d\u2014\u2026]")
 
@@ -49,7 +40,6 @@ def create_parser_without_tasklists(config, renderer):
 
 def setup(app: Sphinx) -> dict:
     myst_nb.core.read.create_md_parser = create_parser_without_tasklists
-    app.connect("config-inited", set_execution_cache)
     app.connect("doctree-read", join_chinese_lines)
     for part in (search, progress, launch, waiting, slim):
         part.setup(app)

@@ -68,10 +68,11 @@ class Site:
         root: 书的源在哪里。
         config: _config.yml 和 _toc.yml 在哪里。
         build: Sphinx 在其中的 sphinx/ 写网页，减重之后再换进 html/。
+        cache: 各页的执行结果在哪里。
         log: Sphinx 的话写到哪里。
     """
 
-    def __init__(self, root: Path, config: Path, build: Path, log: io.TextIOBase):
+    def __init__(self, root: Path, config: Path, build: Path, cache: Path, log: io.TextIOBase):
         self.root, self.html, self.stage, self.log = root, build / "html", build / "sphinx", log
         self.warnings: list[str] = []
         shutil.rmtree(self.stage, ignore_errors=True)
@@ -80,6 +81,7 @@ class Site:
         self.settings, _ = get_final_config(
             user_yaml=config / "_config.yml", cli_config=toc, sourcedir=root
         )
+        self.settings["nb_execution_cache_path"] = str(cache)
         nocolor()
 
     @contextmanager
@@ -208,8 +210,9 @@ def build(root: Path = ROOT, live: bool = False, on_readable=lambda waiting: Non
     log_file = root / "_build/book.log"
     log_file.parent.mkdir(exist_ok=True)
     with log_file.open("w", encoding="utf-8") as log:
-        site = Site(root, root, log_file.parent, log)
-        cache = get_cache(str(chapters.cache_folder(root)))
+        folder = chapters.cache_folder(root)  # 做书的途中改了库，也还是这一处
+        site = Site(root, root, log_file.parent, folder, log)
+        cache = get_cache(str(folder))
         notebooks = site.read(chapters.notebook_pages(root))
         todo = [page for page in notebooks if not chapters.is_cached(cache, notebooks[page])]
         jobs = min(chapters.side_by_side(), len(todo))

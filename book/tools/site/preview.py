@@ -27,7 +27,7 @@ def preview(chapter: Path) -> Path:
         text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
         (folder / f"_{name}.yml").write_text(text, encoding="utf-8")
     with (folder / "log").open("w", encoding="utf-8") as log:
-        Site(ROOT, folder, folder, log).update(())
+        Site(ROOT, folder, folder, folder / "cache", log).update(())
     return folder / "html" / f"{document}.html"
 
 
