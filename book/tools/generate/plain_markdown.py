@@ -1,6 +1,7 @@
 """把 MyST 的指令和角色变成普通的 Markdown：Colab 不认得 MyST。
 
 不认得的写法会报错，不会悄悄漏过去；要添一种，写进 ``DIRECTIVES`` 或 ``ROLES``。
+没有用现成的：sphinx-markdown-builder 只写整页，分不回一格一格；mystmd 要 Node；mdformat 会重排全文。
 """
 
 import base64
