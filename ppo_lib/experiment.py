@@ -117,19 +117,19 @@ def train(
     members = Members(cfg, np.asarray(cfg.seeds), hyper, parallel)
     dataset = functools.partial(as_dataset, cfg, {"seed": np.asarray(cfg.seeds)})
 
-    snapshots = Snapshots()
-    observers: list[Observer] = [snapshots]
     if folder is not None:
         folder.continue_with(members)
-        tracking = start_tracking(folder.path, cfg) if members.done < cfg.num_updates else None
-        observers += [Keeper(folder, dataset, checkpoint_every), PolicyKeeper(folder.path)]
+    lengths = chunk_lengths(cfg.num_updates - members.done, chunk_updates)
+    snapshots = Snapshots(snapshot_updates(lengths, members.done))
+    observers = [Progress(members, enabled=progress), snapshots]
+    if folder is not None:
+        tracking = start_tracking(folder.path, cfg) if lengths else None
+        observers += [Keeper(folder, members.done, checkpoint_every, dataset)]
+        observers += [PolicyKeeper(folder.path)]
         observers += [Tracked(tracking, progress)] if tracking else []
     if on_chunk is not None:
-        observers.append(Caller(on_chunk, dataset))
-    observers.append(Progress(members, enabled=progress))
+        observers += [Caller(on_chunk, dataset)]
 
-    lengths = chunk_lengths(cfg.num_updates - members.done, chunk_updates)
-    snapshots.wanted = snapshot_updates(lengths, members.done)
     members.run(lengths, observers)
     run = Run(
         cfg,
@@ -151,8 +151,8 @@ def train(
 class Snapshots(Observer):
     """留下途中几次更新之后的参数。"""
 
-    def __init__(self):
-        self.wanted: set[int] = set()
+    def __init__(self, wanted: set[int]):
+        self.wanted = wanted
         self.kept: dict[int, Any] = {}
 
     def chunk(self, members: Members) -> None:
@@ -167,10 +167,19 @@ def snapshot_updates(lengths: list[int], done: int) -> set[int]:
 
 
 class Keeper(Observer):
-    """存进运行的目录：每一块的指标，每几块一份检查点，停下时的全部指标。"""
+    """存进运行的目录：每一块的指标，每几块一份检查点，停下时的全部指标。
 
-    def __init__(self, folder: RunDir, dataset: Callable[[Members], xr.Dataset], every: int):
-        self.folder, self.dataset, self.every = folder, dataset, every
+    Args:
+        folder: 存到哪里。
+        begin: 从第几次更新之后开始；那以前的已经在目录里。
+        every: 每几块存一份检查点。
+        dataset: 怎样把指标做成 xarray。
+    """
+
+    def __init__(
+        self, folder: RunDir, begin: int, every: int, dataset: Callable[[Members], xr.Dataset]
+    ):
+        self.folder, self.begin, self.every, self.dataset = folder, begin, every, dataset
         self.chunks = 0
 
     def chunk(self, members: Members) -> None:
@@ -180,7 +189,7 @@ class Keeper(Observer):
             self.folder.save_state(members.done, members.snapshot())
 
     def stopped(self, members: Members) -> None:
-        if members.interrupted:  # 可能正停在存盘的半路，再存一遍
+        if members.interrupted and members.done > self.begin:  # 可能停在存盘的半路，再存一遍
             self.folder.save_metrics(members.done, members.rows[-1])
         if members.done:
             self.folder.save_state(members.done, members.snapshot())
@@ -315,11 +324,11 @@ def sweep_traced(
     members = Members(cfg, np.tile(cfg.seeds, len(configs)), hyper, parallel)
     coords = {name: np.asarray(values) for name, values in axes.items()}
     dataset = functools.partial(as_dataset, cfg, coords | {"seed": np.asarray(cfg.seeds)})
-    observers: list[Observer] = []
     if folder is not None:
         folder.continue_with(members)
-        observers.append(Keeper(folder, dataset, checkpoint_every))
-    observers.append(Progress(members, enabled=progress))
+    observers: list[Observer] = [Progress(members, enabled=progress)]
+    if folder is not None:
+        observers += [Keeper(folder, members.done, checkpoint_every, dataset)]
     members.run(lengths(cfg.num_updates - members.done), observers, stop_when_sick=False)
     if members.interrupted:
         saved = f"已经存进 {folder.path}，用 resume=True 接着训练。" if folder else "没有存下。"

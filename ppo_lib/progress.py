@@ -68,5 +68,8 @@ class Progress(Observer):
             self.bar.set_postfix_str(f"回报 {np.nanmean(returns):.1f}", refresh=False)
         self.bar.update(returns.shape[1] * self.steps_per_update)
 
+    def stopped(self, members: Members) -> None:
+        self.close()  # 别的旁观者收尾时要说的话，另起一行
+
     def close(self) -> None:
         self.bar.close()

@@ -143,6 +143,35 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path, whole):
     same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
 
 
+def test_ctrl_c_before_the_first_chunk_after_a_resume_harms_nothing(
+    tmp_path, whole, monkeypatch
+):
+    broken_off(tmp_path, 40)
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr(members.Members, "advance", interrupted)
+        run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+    assert run.interrupted and run.metrics.sizes["update"] == 40
+    assert [end for end, _ in read_chunks(tmp_path)] == [10, 20, 30, 40]
+    same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
+
+
+def test_ctrl_c_right_after_a_checkpoint_saves_and_says_nothing_of_the_disk(tmp_path, whole):
+    """那一份检查点已经存好，不必、也不能再存一遍。"""
+
+    def stop(ds):
+        if ds.sizes["update"] == 20:
+            raise KeyboardInterrupt
+
+    run = train(CFG, run_dir=tmp_path, on_chunk=stop, **EVERY)
+    assert run.interrupted and checkpoints(tmp_path) == [20]
+    assert (tmp_path / "metrics.nc").exists() and (tmp_path / "policy.npz").exists()
+    same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
+
+
 # ---------------------------------------------------------------- 网格
 
 AXES = dict(beta_1=[0.0, 0.9], activation=["relu", "tanh"])
