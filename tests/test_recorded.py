@@ -12,6 +12,7 @@ from ppo_lib.config import to_yaml
 from ppo_lib.course.experiment import (
     Experiment,
     all_experiments,
+    compiled_once,
     final_scores,
     patched,
     run_experiment,
@@ -168,6 +169,17 @@ def test_patches_change_one_variant_only():
     assert normal.equals(again)
     with pytest.raises(AttributeError), patched({"ppo_lib.training.no_such": zero_advantage}):
         pass
+
+
+def test_patches_clear_what_was_compiled_once():
+    made = []
+    make = compiled_once(made.append)
+    make(TINY.base), make(TINY.base)
+    assert len(made) == 1
+    with patched({"ppo_lib.training.calculate_gae": zero_advantage}):
+        make(TINY.base)
+    make(TINY.base)
+    assert len(made) == 3
 
 
 def test_final_scores_take_the_last_tenth():
