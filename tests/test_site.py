@@ -60,7 +60,11 @@ def test_every_chapter_is_run_and_prose_is_not():
 
 
 def test_durations_are_written_for_people():
-    assert [build.duration(x) for x in (7.4, 60, 125)] == ["7 秒", "1 分 00 秒", "2 分 05 秒"]
+    assert [chapters.duration(x) for x in (7.4, 60, 125)] == [
+        "7 秒",
+        "1 分 00 秒",
+        "2 分 05 秒",
+    ]
 
 
 # ---- 换上网页 ----------------------------------------------------------------
@@ -184,7 +188,7 @@ def test_the_book_can_be_read_while_its_chapters_run(little_book, browser):
 
 @pytest.mark.slow
 def test_a_failing_chapter_is_named_and_the_others_are_kept(little_book):
-    broken = NOTEBOOK.format(title="二", code="1 / 0")
+    broken = NOTEBOOK.format(title="二", code="import time; time.sleep(4); 1 / 0")
     (little_book / "chapters/02_two.md").write_text(broken, encoding="utf-8")
     process = start(little_book)
     said = process.communicate(timeout=120)[0]
@@ -192,8 +196,9 @@ def test_a_failing_chapter_is_named_and_the_others_are_kept(little_book):
     assert "第 2 章 二" in said and "运行出错" in said and "_build/book.log" in said
     assert "ZeroDivisionError" in (little_book / "_build/book.log").read_text(encoding="utf-8")
     assert "Traceback" not in said
-    page = (little_book / "_build/html/chapters/01_one.html").read_text(encoding="utf-8")
-    assert "乙乙乙" in page
+    html = little_book / "_build/html"
+    assert "乙乙乙" in (html / "chapters/01_one.html").read_text(encoding="utf-8")
+    assert (html / "book/index.html").exists()
 
 
 @pytest.mark.slow
@@ -219,6 +224,9 @@ def test_a_full_disk_and_a_taken_port_are_told_in_chinese(tmp_path, monkeypatch,
     monkeypatch.setattr(build, "build", full)
     assert build.main([], tmp_path) == 1
     assert re.search(r"磁盘还剩 \d+ MB；腾出空间后再做", capsys.readouterr().out)
+    monkeypatch.setattr(build, "ROOM", 1e18)
+    assert build.main([], tmp_path) == 1
+    assert re.search(r"磁盘只剩 \d+ MB，做书要 .*请先腾出空间", capsys.readouterr().out)
     with serve.open_server(0, tmp_path) as taken:
         with pytest.raises(SystemExit, match=r"用不了.*PORT=9000"):
             serve.open_or_exit(str(taken.server_port), tmp_path)

@@ -17,12 +17,10 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 from jupyter_book.config import get_final_config
-from jupyter_cache import get_cache
 from myst_nb.core.read import create_nb_reader
 from nbformat import NotebookNode
 from sphinx.application import Sphinx
@@ -31,10 +29,13 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from book.tools.extension import slim
 from book.tools.site import chapters, serve
-from book.tools.site.chapters import Page
+from book.tools.site.chapters import Page, duration, say
 
 ROOT = Path(__file__).parents[3]
 HTML = ROOT / "_build/html"
+
+ROOM = 300e6
+"""做书要多少字节的空间：网页三份，执行结果一份。"""
 
 FRONT_DOOR = """<!DOCTYPE html>
 <html lang="zh-CN">
@@ -75,6 +76,7 @@ class Site:
     def __init__(self, root: Path, config: Path, build: Path, cache: Path, log: io.TextIOBase):
         self.root, self.html, self.stage, self.log = root, build / "html", build / "sphinx", log
         self.warnings: list[str] = []
+        self.html_made = False
         shutil.rmtree(self.stage, ignore_errors=True)
         self.stage.mkdir(parents=True)
         toc = {"external_toc_path": str(config / "_toc.yml"), "latex_individualpages": False}
@@ -116,8 +118,8 @@ class Site:
 
         Args:
             waiting: 还没有运行完的页；网页上写明，不取它们的输出。
-            fresh: 上次之后运行完的页，要重读。还有页没运行完时，只重写这几页；都运行完了，全部重写：
-                侧栏的进度要数各页的小测验。
+            fresh: 上次之后运行完的页，要重读。还有页没运行完时，只重写这几页；头一次、和都运行完了的
+                那一次，全部重写：侧栏的进度要数各页的小测验。
         """
         waiting, fresh = set(waiting), set(fresh)
         with self.sphinx() as app:
@@ -126,7 +128,11 @@ class Site:
                 execution_excludepatterns=[f"{name}.md" for name in waiting]
             )
             app.connect("env-get-outdated", lambda app, env, *_: fresh)
-            some = [str(self.root / f"{name}.md") for name in sorted(fresh)] if waiting else []
+            some = (
+                [str(self.root / f"{name}.md") for name in sorted(fresh)]
+                if waiting and self.html_made
+                else []
+            )
             app.build(force_all=not some, filenames=some)
         # 没有运行的页缺这缺那，不算毛病；运行完了还会重读
         self.warnings = [
@@ -139,6 +145,7 @@ class Site:
         (ready / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
         (ready / ".nojekyll").touch()  # 否则 GitHub Pages 会略过 _static
         publish(ready, self.html)
+        self.html_made = True
 
 
 class Tee:
@@ -188,15 +195,6 @@ def pack(html: Path, target: Path) -> Path:
 # ---- 整本书 ------------------------------------------------------------------
 
 
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} 分 {rest:02d} 秒" if minutes else f"{rest} 秒"
-
-
 def build(root: Path = ROOT, live: bool = False, on_readable=lambda waiting: None) -> None:
     """做整本书，一章一行地说进展。
 
@@ -210,62 +208,27 @@ def build(root: Path = ROOT, live: bool = False, on_readable=lambda waiting: Non
     log_file = root / "_build/book.log"
     log_file.parent.mkdir(exist_ok=True)
     with log_file.open("w", encoding="utf-8") as log:
-        folder = chapters.cache_folder(root)  # 做书的途中改了库，也还是这一处
-        site = Site(root, root, log_file.parent, folder, log)
-        cache = get_cache(str(folder))
-        notebooks = site.read(chapters.notebook_pages(root))
-        todo = [page for page in notebooks if not chapters.is_cached(cache, notebooks[page])]
-        jobs = min(chapters.side_by_side(), len(todo))
-        failures = []
-        with ThreadPoolExecutor(jobs or 1) as pool:
-            running = {
-                pool.submit(chapters.run, page, notebooks[page], log): page
-                for page in chapters.order(todo)
-            }
-            if todo:
-                left = duration(chapters.seconds_left(todo, {}, jobs))
-                say(
-                    f"要运行 {len(todo)} 页，{jobs} 页并排，约 {left}；细节写在 {shown(log_file, root)}"
-                )
-            try:
-                if live and todo:
-                    site.update(page.docname for page in todo)
-                    on_readable(len(todo))
-                done: dict[Page, float] = {}
-                while running:
-                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                    fresh = set()
-                    for future in finished:
-                        page, outcome = running.pop(future), future.result()
-                        done[page] = outcome.seconds
-                        left = chapters.seconds_left(list(running.values()), done, jobs)
-                        line = f"[{len(done):2d}/{len(todo)}] {page.title}：{outcome.seconds:.0f} 秒"
-                        if outcome.error:
-                            failures.append(page)
-                            log.write(f"\n{page.docname} 运行出错：\n{outcome.error}\n")
-                            line += "，运行出错"
-                        else:
-                            chapters.keep(cache, page, notebooks[page], outcome.seconds)
-                            fresh.add(page.docname)
-                        say(line + (f"，还要约 {duration(left)}" if running else ""))
-                    if live and running and fresh:
-                        unfinished = {page.docname for page in [*running.values(), *failures]}
-                        site.update(unfinished, fresh)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                chapters.kill_kernels()
-                raise
-        site.update({page.docname for page in failures}, fresh if todo else ())
-        if not (live and todo):
+        cache = chapters.cache_folder(root)  # 做书的途中改了库，也还是这一处
+        site = Site(root, root, log_file.parent, cache, log)
+        with chapters.Runs(site.read(chapters.notebook_pages(root)), cache, log) as runs:
+            early = live and bool(runs.unfinished())
+            if early:
+                site.update(runs.unfinished())
+                on_readable(len(runs.unfinished()))
+            fresh: set[str] = set()
+            for fresh in runs.finished():
+                if live and fresh and runs.running:
+                    site.update(runs.unfinished(), fresh)
+        site.update(runs.unfinished(), fresh)
+        if not early:
             on_readable(0)
-    if failures:
-        names = "；".join(page.title for page in failures)
-        raise BookFailed(
-            f"有 {len(failures)} 页运行出错：{names}。全文在 {shown(log_file, root)}"
-        )
+    where = shown(log_file, root)
+    if runs.failed:
+        names = "；".join(page.title for page in runs.failed)
+        raise BookFailed(f"有 {len(runs.failed)} 页运行出错：{names}。全文在 {where}")
     if site.warnings:
         first = "\n".join(site.warnings[:20])
-        raise BookFailed(f"做网页时有警告，全文在 {shown(log_file, root)}：\n{first}")
+        raise BookFailed(f"做网页时有警告，全文在 {where}：\n{first}")
 
 
 def shown(path: Path, root: Path = ROOT) -> str:
@@ -277,6 +240,9 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--zip", action="store_true", help="打成 _build/ppo-book.zip")
     parser.add_argument("--serve", nargs="?", const="", metavar="端口", help="边做边读")
     options = parser.parse_args(arguments)
+    if (free := shutil.disk_usage(root).free) < ROOM:
+        say(f"磁盘只剩 {free / 1e6:.0f} MB，做书要 {ROOM / 1e6:.0f} MB：请先腾出空间。")
+        return 1
     live, begin = options.serve is not None, time.perf_counter()
     html, target = root / "_build/html", root / "_build/ppo-book.zip"
     server = serve.open_or_exit(options.serve, html) if live else None

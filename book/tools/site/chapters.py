@@ -9,12 +9,15 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import psutil
 import yaml
-from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
 from myst_nb.core.read import is_myst_markdown_notebook
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
@@ -79,14 +82,6 @@ def notebook_pages(root: Path) -> list[Page]:
     return pages
 
 
-def is_cached(cache: JupyterCacheAbstract, notebook: NotebookNode) -> bool:
-    try:
-        cache.match_cache_notebook(notebook)
-    except KeyError:
-        return False
-    return True
-
-
 def side_by_side() -> int:
     """几页并排运行：有几个核，内存又装得下几页。"""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -116,14 +111,6 @@ def run(page: Page, notebook: NotebookNode, log: IO) -> Outcome:
     return Outcome(time.perf_counter() - begin, error)
 
 
-def keep(
-    cache: JupyterCacheAbstract, page: Page, notebook: NotebookNode, seconds: float
-) -> None:
-    """把运行过的一页放进缓存。"""
-    bundle = CacheBundleIn(notebook, str(page.path), data={"execution_seconds": seconds})
-    cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-
-
 def order(pages: list[Page]) -> list[Page]:
     """运行的次序：先是第一页，读的人从它开始；然后久的在前，免得最后只剩一页在跑，别的核闲着。"""
     return pages[:1] + sorted(pages[1:], key=lambda page: -page.seconds)
@@ -137,7 +124,84 @@ def seconds_left(waiting: list[Page], done: dict[Page, float], jobs: int) -> flo
     return slowness * max(work / jobs, longest)
 
 
-def kill_kernels() -> None:
-    """停下还在运行的内核：它们各有自己的会话，收不到终端的 Ctrl-C。"""
-    for child in psutil.Process().children(recursive=True):
-        child.kill()
+class Runs:
+    """还没有结果的各页，几页并排地运行。用 ``with``：中途出了事，内核也一起停下。
+
+    Args:
+        notebooks: 各页的笔记本；输出写进去。
+        cache: 执行缓存在哪里；里面已有的不再运行。
+        log: 内核的警告和出错的全文写到哪里。
+    """
+
+    def __init__(self, notebooks: dict[Page, NotebookNode], cache: Path, log: IO):
+        self.notebooks, self.cache, self.log = notebooks, get_cache(str(cache)), log
+        todo = [page for page in notebooks if not self.has(page)]
+        self.jobs = min(side_by_side(), len(todo))
+        self.pool = ThreadPoolExecutor(self.jobs or 1)
+        self.running = {
+            self.pool.submit(run, page, notebooks[page], log): page for page in order(todo)
+        }
+        self.done: dict[Page, float] = {}  # 页 → 用了几秒
+        self.failed: list[Page] = []
+        if todo:
+            left = duration(seconds_left(todo, {}, self.jobs))
+            say(
+                f"要运行 {len(todo)} 页，{self.jobs} 页并排，约 {left}；细节写在 _build/book.log"
+            )
+
+    def has(self, page: Page) -> bool:
+        """缓存里有没有这一页。"""
+        try:
+            self.cache.match_cache_notebook(self.notebooks[page])
+        except KeyError:
+            return False
+        return True
+
+    def unfinished(self) -> set[str]:
+        """没有输出的各页：还在运行或排队的，和出错的。"""
+        return {page.docname for page in [*self.running.values(), *self.failed]}
+
+    def finished(self) -> Iterator[set[str]]:
+        """每有几页运行完，一页说一行进展，放进缓存，交出它们的名字；出错的不交。"""
+        total = len(self.running)
+        while self.running:
+            ready, _ = wait(self.running, return_when=FIRST_COMPLETED)
+            fresh = set()
+            for future in ready:
+                page, outcome = self.running.pop(future), future.result()
+                self.done[page] = outcome.seconds
+                if outcome.error:
+                    self.failed.append(page)
+                    self.log.write(f"\n{page.docname} 运行出错：\n{outcome.error}\n")
+                else:
+                    self.keep(page)
+                    fresh.add(page.docname)
+                line = f"[{len(self.done):2d}/{total}] {page.title}：{outcome.seconds:.0f} 秒"
+                line += "，运行出错" if outcome.error else ""
+                left = seconds_left(list(self.running.values()), self.done, self.jobs)
+                say(line + (f"，还要约 {duration(left)}" if self.running else ""))
+            yield fresh
+
+    def keep(self, page: Page) -> None:
+        """把运行过的一页放进缓存。"""
+        data = {"execution_seconds": self.done[page]}
+        bundle = CacheBundleIn(self.notebooks[page], str(page.path), data=data)
+        self.cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        if kind is not None:  # 内核各有自己的会话，收不到终端的 Ctrl-C
+            for child in psutil.Process().children(recursive=True):
+                child.kill()
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} 分 {rest:02d} 秒" if minutes else f"{rest} 秒"
