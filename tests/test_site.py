@@ -138,6 +138,8 @@ def start(folder, *arguments):
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(folder), *arguments], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        # 测试若是在 shell 的后台启动的，SIGINT 会被忽略，而且传给子进程
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
