@@ -33,6 +33,7 @@ def test_values_of_the_corridor():
     np.testing.assert_allclose(corridor_values([1.0, 0.0, 0.5])[:2], [0.0, 0.0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sampled_values_and_gradient_agree_with_the_exact_ones():
     theta = jnp.array([0.5, -0.3, 0.2])
     V = corridor_values(jax.nn.sigmoid(theta))

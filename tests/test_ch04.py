@@ -40,6 +40,7 @@ def by_formula(obs_dim, num_actions, hidden):
     return 2 * trunk + (hidden[-1] + 1) * (num_actions + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [by_init, by_formula])
 def test_4_1_right(answer):
     assert check_num_params(answer).passed
@@ -192,6 +193,7 @@ def test_signal_keeps_its_size():
     assert sizes.shape == (5,) and np.allclose(sizes, 1, atol=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shared", "hidden"), [(False, (64, 64)), (True, (8,)), (False, (4, 5, 6))]
 )

@@ -105,6 +105,7 @@ def test_variance_shares_add_up_to_one_and_find_what_was_put_in():
     assert shares == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_noise_alone_gives_the_share_that_noise_share_foretells():
     draws = [random_scores()] + [
         random_scores().copy(data=np.random.default_rng(i).normal(size=(3, 2, 4, 5)))

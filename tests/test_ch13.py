@@ -108,6 +108,7 @@ def by_fold_in(key, n):
     return jnp.stack([jax.random.normal(jax.random.fold_in(key, i), (4,)) for i in range(n)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer", [by_split, by_fold_in, lambda key, n: jax.random.normal(key, (n, 4))]
 )

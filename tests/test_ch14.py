@@ -215,6 +215,7 @@ def one_sided(ours, base):
     return difference, difference - (difference - low) / 3, difference + (high - difference) / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [difference_band, with_loop])
 def test_14_8_right(answer):
     assert check_compare(answer).passed

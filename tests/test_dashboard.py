@@ -94,6 +94,7 @@ def assert_draws(fig, alt="仪表盘"):
 # ---------------------------------------------------------------- 有哪些格
 
 
+@pytest.mark.slow
 def test_panels_are_all_there_and_in_order(run):
     fig = dashboard(run)
     assert titles(fig) == [LABELS[metric] for metric in PANELS]
@@ -109,6 +110,7 @@ def test_every_metric_of_a_run_has_a_chinese_label(run):
     assert_draws(fig)
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_all_nan_is_left_out():
     sgd = tiny(optimizer="sgd")
     assert LABELS["nu_norm"] not in titles(dashboard(sgd))
@@ -214,6 +216,7 @@ def test_a_label_points_to_the_end_of_its_line(eight):
         np.testing.assert_allclose(text.xy[1], last.sel(seed=int(text.get_text())), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_labels_do_not_overlap(eight):
     fig = dashboard(eight, eight, labels=["甲", "乙"], seeds=True)
     for ax in fig.axes:

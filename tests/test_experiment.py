@@ -79,6 +79,7 @@ def count_compilations():
 # ---------------------------------------------------------------- 同样的种子，同样的数
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 5, 7])
 def test_a_seed_alone_equals_itself_among_five(five, seed):
     alone = quiet(tiny(seed=seed))
@@ -201,6 +202,7 @@ def test_traced_values_seeds_and_length_compile_nothing(five):
     assert len(compilations) == 0
 
 
+@pytest.mark.slow
 def test_a_static_key_compiles_once():
     cfg = tiny(num_steps=8)
     before = compiled_programs.cache_info().misses
@@ -590,6 +592,7 @@ def test_ctrl_c_before_anything_is_trained_is_passed_on(monkeypatch):
 EXPLODES = dict(lr=1e30, max_grad_norm=1e30, optimizer="sgd", anneal_lr=False)
 
 
+@pytest.mark.slow
 def test_a_diverging_run_stops_and_says_where():
     with pytest.raises(Diverged) as caught:
         quiet(tiny(num_seeds=3, seed=5, **EXPLODES), chunk_updates=1)
@@ -614,6 +617,7 @@ def test_in_a_sweep_the_others_go_on_when_one_diverges():
     np.testing.assert_array_equal(ds["entropy"].sel(lr=1e-3), alone.metrics["entropy"])
 
 
+@pytest.mark.slow
 def test_snapshots_are_policies_from_along_the_way():
     run = quiet(tiny(), chunk_updates=10)
     assert list(run.snapshots) == [10, 20, 40]

@@ -46,6 +46,7 @@ def test_the_published_answers_of_threefry(key, counter, expected):
     assert tuple(map(int, got)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWS)
 @pytest.mark.parametrize("seed", [0, 7, -1])
 def test_every_draw_equals_jax_random(name, seed):
@@ -53,6 +54,7 @@ def test_every_draw_equals_jax_random(name, seed):
     np.testing.assert_array_equal(draw(make_key(seed)), draw(jax.random.key(seed)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWS)
 def test_draws_of_many_keys_at_once_equal_jax_random(name):
     draw = jax.jit(jax.vmap(DRAWS[name]))

@@ -110,6 +110,7 @@ def foreign_links(page: str) -> list[str]:
     return re.findall(f'<a href="({hosts})"', page)
 
 
+@pytest.mark.slow
 def test_chapters_have_three_links_and_other_pages_none(tmp_path, monkeypatch):
     monkeypatch.setenv("BOOK_REPOSITORY", f"{URL}.git")
     pages = make_book(tmp_path, dict(book_launch.os.environ))
@@ -127,6 +128,7 @@ def test_chapters_have_three_links_and_other_pages_none(tmp_path, monkeypatch):
         assert not re.findall(r'<(?:img|script|link|iframe)\b[^>]*"https?://', page)
 
 
+@pytest.mark.slow
 def test_without_a_repository_there_is_no_row(tmp_path, monkeypatch):
     monkeypatch.setenv("BOOK_REPOSITORY", "https://gitlab.com/someone/ppo")
     pages = make_book(tmp_path, dict(book_launch.os.environ))

@@ -71,6 +71,7 @@ def test_acrobot_and_a_minatar_game_are_learned():
 # ---------------------------------------------------------------- 总表怎么算
 
 
+@pytest.mark.slow
 def test_scores_are_the_mean_of_the_last_tenth_of_updates():
     tiny = learning.Row(
         "试", dict(env_name="CartPole-v1", num_envs=4, num_steps=64), seeds=2, steps=20 * 256

@@ -181,6 +181,7 @@ def loss(params, batch, advantage_norm="minibatch", clip_value=False, **keys):
     return compiled(params, batch, hyper, advantage_norm=advantage_norm, clip_value=clip_value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("advantage_norm", ["minibatch", "batch", "none"])
 @pytest.mark.parametrize("clip_value", [False, True])
 def test_total_is_the_sum_of_its_parts_with_the_right_signs(advantage_norm, clip_value):
@@ -219,6 +220,7 @@ def test_total_is_the_sum_of_its_parts_with_the_right_signs(advantage_norm, clip
         assert aux[name] == pytest.approx(x, rel=1e-3, abs=1e-5), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("advantage_norm, clip_value", [("minibatch", False), ("none", True)])
 def test_gradient_agrees_with_finite_differences(advantage_norm, clip_value):
     """双精度；沿几个随机方向比较方向导数。"""

@@ -83,6 +83,7 @@ def test_number_of_parameters_by_hand():
     assert num_parameters(init(hidden_sizes=(8,))[1]) == 2 * (4 * 8 + 8) + (8 * 3 + 3) + (8 + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [(), (7,), (5, 7)])
 @pytest.mark.parametrize("shared", [False, True])
 def test_any_number_of_batch_axes(batch, shared):
@@ -151,6 +152,7 @@ def matrices(batch, n_in, n_out):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", SIZES)
 def test_matmul_and_its_gradients_are_those_of_plain_matmul(sizes):
     x, kernel, g = matrices(*sizes)
@@ -162,6 +164,7 @@ def test_matmul_and_its_gradients_are_those_of_plain_matmul(sizes):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(7, 4, 6), (7, 6, 4), (7, 5, 5)])
 @pytest.mark.parametrize("in_axes", [(0, 0), (0, None), (None, 0)])
 def test_gradients_of_matmul_are_right_under_vmap(sizes, in_axes):
@@ -187,6 +190,7 @@ def test_dot_general_is_what_dense_expects(batch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "n, size, expected",
     [
@@ -222,6 +226,7 @@ def test_in_chunks_works_under_vmap_and_has_gradients():
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_inside_vmap_gives_each_member_its_own_result():
     """GPU 上许多种子合成一个批；这里在 CPU 上检查同一种写法。"""
     network, params = init(hidden_sizes=(16,))

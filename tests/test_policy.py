@@ -94,6 +94,7 @@ def test_params_that_do_not_fit_are_refused_by_name_and_shapes():
 # ---------------------------------------------------------------- 文件
 
 
+@pytest.mark.slow
 def test_round_trip_is_bit_for_bit(tmp_path):
     policy = random_policy((5, 6, 7), env_name="Acrobot-v1", lr=1e-3, obs_scaling="bounds")
     policy.params["params"]["actor_head"]["bias"][0, 0] = np.float32(1e-40)  # 次正规数也要留下
@@ -253,6 +254,7 @@ def plain_episode(name: str, params, greedy: bool, seed: int, k: int):
     return total, limit, True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("greedy", [True, False])
 @pytest.mark.parametrize("name", ["CartPole-v1", "Catch-bsuite", "FrozenLake-misc"])
 def test_evaluation_agrees_with_a_plain_loop(name, greedy):
@@ -286,6 +288,7 @@ def falling_steps(state) -> int:
             return t
 
 
+@pytest.mark.slow
 def test_always_pushing_right_drops_the_pole_in_the_known_number_of_steps():
     episodes = evaluate(one_action_policy("CartPole-v1", 1), 30).episodes.isel(seed=0)
     for k in range(30):
@@ -331,6 +334,7 @@ def test_greedy_and_sampled_differ_and_both_repeat():
     assert (sampled != returns(greedy=False, seed=1)).any()
 
 
+@pytest.mark.slow
 def test_episode_k_starts_the_same_for_every_policy_and_every_number_of_episodes():
     """两个成员参数相同，种子不同：每个回合都一样。"""
     policy = random_policy((0, 1), env_name="CartPole-v1", gain=0.1)
@@ -354,6 +358,7 @@ def test_new_params_greedy_and_seed_compile_nothing():
     assert program._cache_size() == compiled
 
 
+@pytest.mark.slow
 def test_mean_band_and_repr_speak_of_seeds():
     evaluation = evaluate(random_policy((0, 1, 2), env_name="CartPole-v1"), 5)
     means = evaluation.episodes["return"].mean("episode").values
@@ -374,6 +379,7 @@ def test_bad_arguments_are_named(keys):
         evaluate(random_policy(), **keys)
 
 
+@pytest.mark.slow
 def test_scaled_observations_reach_the_policy():
     """同样的参数，观测缩放不同，走法就不同。"""
     plain = random_policy(env_name="Acrobot-v1", gain=1.0)

@@ -145,6 +145,7 @@ TINY = Experiment(
 )
 
 
+@pytest.mark.slow
 def test_an_experiment_is_saved_and_read_back(tmp_path, capsys):
     runs = run_experiment(TINY)
     assert capsys.readouterr().out.count("秒") == 3
@@ -162,6 +163,7 @@ def test_an_experiment_is_saved_and_read_back(tmp_path, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_patches_change_one_variant_only():
     normal, broken = run_variant(TINY, "基准"), run_variant(TINY, "没有优势")
     again = run_variant(TINY, "基准")

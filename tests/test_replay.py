@@ -216,6 +216,7 @@ def test_place_turns_counterclockwise_then_moves():
 # ---------------------------------------------------------------- 拍
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("greedy", [True, False])
 @pytest.mark.parametrize("env_name", SCENES)
 def test_replay_is_the_same_episode_as_in_the_evaluation(env_name, greedy):

@@ -94,6 +94,7 @@ ROLLOUTS = {"terminated": cartpole_rollout, "truncated": car_rollout}
 # ---------------------------------------------------------------- 重走一遍
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ROLLOUTS)
 def test_replaying_the_recorded_actions_gives_the_recorded_experience(ending):
     """用 Python 循环一步一步走：从记下的观测出发，做记下的动作，回合结束就从下一行的观测重新开始。"""
@@ -148,6 +149,7 @@ def test_log_prob_and_value_are_those_of_the_recorded_observation(ending):
         np.testing.assert_allclose(run.rollout.value[t], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_log_prob_and_value_are_right_when_evaluated_in_chunks():
     """40 × 32 行分成几块评价，同样要对得上。"""
     run = Rollout("CartPole-v1", num_steps=40, num_envs=32)
@@ -172,6 +174,7 @@ def test_next_value_at_ordinary_steps_is_the_value_of_the_next_row():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [30, 10])  # 超时在当中，和在最后一行
 def test_next_value_at_a_timeout_is_the_value_of_the_final_observation(num_steps):
     """超时的那一步接 V(真正到达的观测)，不是 V(新一回合的开头)。"""

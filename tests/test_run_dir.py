@@ -195,6 +195,7 @@ def interrupt_second_program(monkeypatch):
     monkeypatch.setattr(RunDir, "save_metrics", stop)
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_is_no_result_and_resumes_bit_for_bit(
     tmp_path, monkeypatch, whole_grid
 ):

@@ -78,6 +78,7 @@ class Setup:
 # ---------------------------------------------------------------- 第一个小批次
 
 
+@pytest.mark.slow
 def test_ratio_is_one_before_the_first_step_of_an_update():
     setup = Setup(env_name="CartPole-v1")
     rollout, _ = setup.rollout()
@@ -88,6 +89,7 @@ def test_ratio_is_one_before_the_first_step_of_an_update():
     np.testing.assert_allclose(value, rollout.value, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_update_of_one_minibatch_reports_no_kl_and_nothing_clipped():
     """只有一个小批次时，指标都是参数还没动时算的：比率全是 1，KL 是 0。"""
     setup = Setup(env_name="CartPole-v1", update_epochs=1, num_minibatches=1, lr=0.1)
@@ -124,6 +126,7 @@ def test_another_key_draws_another_order(shuffle):
     assert (draw[0] != draw[1]).any()
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(n=st.integers(1, 9000), seed=st.integers(0, 2**31 - 1))
 @example(n=1, seed=0)
@@ -144,6 +147,7 @@ def chi_square_p_value(counts):
     return scipy.stats.chisquare(counts).pvalue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 13])
 def test_random_order_puts_each_element_anywhere(n):
     keys = jax.random.split(jax.random.key(n), 20_000)
@@ -229,6 +233,7 @@ def captured_gae(monkeypatch, setup):
     return [np.asarray(x) for x in seen["args"][:5]], [np.asarray(x) for x in seen["result"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.9])
 def test_bootstrap_truncation_changes_targets_through_truncated_steps_only(
     monkeypatch, gae_lambda
@@ -386,6 +391,7 @@ def cosine(a, b):
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -471,6 +477,7 @@ def tiny():
     return jax.jit(fns.run_chunk).lower(state, hyper, 1).compile(), state, hyper
 
 
+@pytest.mark.slow
 def test_every_step_is_in_a_finished_or_an_unfinished_episode(tiny):
     """走完的回合的长度之和，加上没走完的，等于总步数。"""
     run_chunk, state, hyper = tiny
