@@ -166,6 +166,7 @@ def test_4_4_wrong(shape, loss, hint):
     assert not verdict.passed and hint in verdict.message, verdict
 
 
+@pytest.mark.slow
 def test_only_the_named_layers_change():
     """换策略头的增益，别的层逐位不变；换隐藏层的初值，两个头逐位不变。"""
     network = ActorCriticDiscrete(3)

@@ -103,6 +103,7 @@ def test_panels_are_all_there_and_in_order(run):
     assert_draws(fig)
 
 
+@pytest.mark.slow
 def test_every_metric_of_a_run_has_a_chinese_label(run):
     assert set(run.metrics.data_vars) <= set(LABELS)
     fig = dashboard(run, metrics=list(run.metrics.data_vars))
@@ -345,6 +346,7 @@ def test_a_single_seed_must_keep_its_dimension(run):
     assert_draws(dashboard(run.metrics.sel(seed=[0])))
 
 
+@pytest.mark.slow
 def test_only_nan_is_an_error():
     with pytest.raises(ValueError, match="nu_norm 在这些结果里没有一个数"):
         dashboard(tiny(optimizer="sgd"), metrics=["nu_norm"])

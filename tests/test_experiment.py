@@ -87,6 +87,7 @@ def test_a_seed_alone_equals_itself_among_five(five, seed):
     same_params(alone.params, jax.tree.map(lambda x: x[seed - 3 : seed - 2], five.params))
 
 
+@pytest.mark.slow
 def test_a_second_call_gives_the_same_numbers(five):
     again = quiet(tiny(seed=3, num_seeds=5))
     same(again.metrics, five.metrics)

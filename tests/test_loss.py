@@ -247,6 +247,7 @@ def test_gradient_agrees_with_finite_differences(advantage_norm, clip_value):
             assert sum(jax.tree.leaves(dots)) == pytest.approx(float(slope), rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part, keys, sign",
     [

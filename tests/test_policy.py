@@ -309,6 +309,7 @@ def test_return_is_the_environments_own_and_the_limit_is_truncation():
     assert episodes["episode_length"].attrs["units"] == "步"
 
 
+@pytest.mark.slow
 def test_an_environment_without_a_limit_is_stopped(monkeypatch):
     assert step_limit("MountainCar-v0") == 200 and step_limit("BernoulliBandit-misc") == 100
     monkeypatch.setattr(gymnax, "make", lambda name: (None, object()))

@@ -279,6 +279,7 @@ def test_caption_by_hand():
     assert caption(panel, 2) == "第 2 步，回报 −2.5，超时"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make, error, words",
     [

@@ -138,6 +138,7 @@ def test_replaying_the_recorded_actions_gives_the_recorded_experience(ending):
     assert num_ended >= run.num_envs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ROLLOUTS)
 def test_log_prob_and_value_are_those_of_the_recorded_observation(ending):
     run = ROLLOUTS[ending]()
@@ -201,6 +202,7 @@ def test_next_value_at_a_timeout_is_the_value_of_the_final_observation(num_steps
 # ---------------------------------------------------------------- 回合
 
 
+@pytest.mark.slow
 def test_a_whole_mountain_car_episode_is_200_steps_and_returns_minus_200():
     run = Rollout("MountainCar-v0", num_steps=201, num_envs=2)
     assert (
@@ -214,12 +216,14 @@ def test_a_whole_mountain_car_episode_is_200_steps_and_returns_minus_200():
     assert (run.after.episode_length == 1).all() and (run.after.episode_return == -1).all()
 
 
+@pytest.mark.slow
 def test_reported_return_is_not_shaped_but_the_reward_to_learn_from_is():
     run = Rollout("MountainCar-v0", 12, 16, time=190, reward_shaping="energy")
     assert (run.ends.episode_return[9] == -10).all()
     assert (run.rollout.reward != -1).all()
 
 
+@pytest.mark.slow
 def test_episodes_go_on_from_one_rollout_to_the_next():
     run = cartpole_rollout()
     _, rollout, ends = run.collect(run.params, run.after, jax.random.key(3), run.hyper)
@@ -248,6 +252,7 @@ def chi_square(counts, expected):
     return ((counts - expected) ** 2 / expected).sum()
 
 
+@pytest.mark.slow
 def test_sampled_actions_follow_softmax_of_the_logits():
     action = fixed_policy_rollout().action
     counts = np.bincount(action.ravel(), minlength=3)

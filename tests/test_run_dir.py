@@ -238,6 +238,7 @@ def test_a_directory_belongs_to_one_sweep(tmp_path):
         train(CFG, run_dir=tmp_path / "grid", resume=True, **EVERY)
 
 
+@pytest.mark.slow
 def test_a_diverged_member_is_named_again_after_a_resume(tmp_path):
     bad = dict(optimizer="sgd", max_grad_norm=1e30)
     cfg = dataclasses.replace(CFG, **bad)

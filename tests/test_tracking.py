@@ -247,6 +247,7 @@ def assert_missed(folder, untracked, message="只记到第"):
     assert (folder / "metrics.nc").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -274,6 +275,7 @@ def test_a_tracker_that_hangs_is_given_up_and_does_not_slow_training(
     assert time.perf_counter() - start < 20
 
 
+@pytest.mark.slow
 def test_a_slow_tracker_is_waited_for(tmp_path, monkeypatch, untracked):
     fake_wandb(tmp_path, monkeypatch, on_log="time.sleep(0.02)")
     run = train(CFG, run_dir=tmp_path / "run", **QUIET)

@@ -433,6 +433,7 @@ def test_an_update_equals_an_independent_loop(changes):
     assert new_state.update == 31
 
 
+@pytest.mark.slow
 def test_advantage_norm_choices_differ(monkeypatch):
     """三种标准化给出三个不同的结果；batch 时送进小批次的优势平均 0、标准差 1。"""
     seen = {}
@@ -510,6 +511,7 @@ def assert_same(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(key_data(x), key_data(y)), a, b)
 
 
+@pytest.mark.slow
 def test_lr_falls_linearly_from_lr_towards_zero(tiny):
     run_chunk, state, hyper = tiny
     state, first = run_chunk(state, hyper, CHUNK)
