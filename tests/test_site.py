@@ -204,6 +204,22 @@ def test_a_failing_chapter_is_named_and_the_others_are_kept(little_book):
 
 
 @pytest.mark.slow
+def test_when_a_chapter_fails_the_others_can_still_be_read(little_book):
+    broken = NOTEBOOK.format(title="二", code="1 / 0")
+    (little_book / "chapters/02_two.md").write_text(broken, encoding="utf-8")
+    process = start(little_book, "--serve", "0")
+    try:
+        url = read_until(process, r"可以读了：(http\S+)")[1]
+        read_until(process, "书没有做好.*第 2 章 二")
+        read_until(process, "其余的页可以接着读")
+        assert "乙乙乙" in urllib.request.urlopen(f"{url}chapters/01_one.html").read().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 1
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
 def test_ctrl_c_stops_the_kernels_too(little_book):
     process = start(little_book)
     try:
