@@ -82,6 +82,32 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+PLAIN_JAX = {
+    "enable_x64": False,
+    "disable_jit": False,
+    "debug_nans": False,  # 没有回合结束时，回报本来就是 NaN
+    "numpy_dtype_promotion": "standard",
+    "numpy_rank_promotion": "allow",
+    "default_prng_impl": "threefry2x32",
+    "threefry_partitionable": True,
+}
+"""会改变结果、或让程序编译不成的 JAX 设置，和 ppo_lib 的程序要的值。"""
+
+
+@contextlib.contextmanager
+def plain_jax():
+    """这里面不受用户的 JAX 设置（JAX_ENABLE_X64、JAX_DISABLE_JIT……）影响。
+
+    那些设置管用户自己的程序；训练的程序在哪里都一样，所以结果逐位相同，在一种设置下存的检查点，
+    在另一种下也读得回来。
+    """
+    with contextlib.ExitStack() as stack:
+        for name, value in PLAIN_JAX.items():
+            home = jax if hasattr(jax, name) else jax.experimental  # 旧的 JAX 里有的在后者
+            stack.enter_context(getattr(home, name)(value))
+        yield
+
+
 @contextlib.contextmanager
 def garbage_later():
     """import 的时候不回收垃圾：那时造出的上百万个对象都要一直留着，边造边查，要多花四分之一的时间。
@@ -98,7 +124,26 @@ def garbage_later():
             gc.enable()
 
 
+def refuse_after_fork() -> None:
+    """从 JAX 已经启动的进程里 fork 出来的，再用 JAX 会永远停住；在这样的进程里训练，报错。"""
+    if forked:
+        raise RuntimeError(
+            "这个进程是从 JAX 已经启动的进程里 fork 出来的，在这里训练会停住不动。请用 spawn 开进程："
+            'ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))。'
+        )
+
+
+forked = False
+
+
+def after_fork() -> None:
+    global forked
+    forked = backend_started()
+
+
 def prepare() -> None:
     """``import ppo_lib`` 时调用一次。"""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)
     disable_hanging_scheduler()
     enable_compilation_cache()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import math
 import re
@@ -93,7 +94,7 @@ TRAIN, ADAM, PPO, NET, ENV, LOG = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class PPOConfig:
     """一次 PPO 训练的配置。默认值就是原指南的那次运行。
 
@@ -240,6 +241,12 @@ class PPOConfig:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))
         _check_together(self)
+
+    def __repr__(self) -> str:
+        """只写与默认值不同的键；照抄就能造出同样的配置。"""
+        changed = {name: getattr(self, name) for name in FIELDS}
+        listed = [f"{k}={v!r}" for k, v in changed.items() if v != FIELDS[k].default]
+        return f"PPOConfig({', '.join(listed)})"
 
     @property
     def batch_size(self) -> int:
@@ -479,7 +486,7 @@ def load_config(path: str | Path = CONFIG_FILE, overrides: Iterable[str] = ()) -
         ConfigError: 文件读不出来，或内容不合法。
     """
     try:
-        from_file = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        from_file = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()), resolve=True)
     except FileNotFoundError:
         raise ConfigError(f"找不到配置文件 {path}。") from None
     except Exception as error:  # YAML 的语法错误有许多种，读不出来都是一回事
@@ -522,6 +529,7 @@ def by_group() -> Iterable[tuple[str, Iterable[dataclasses.Field]]]:
     return itertools.groupby(FIELDS.values(), key=lambda field: field.metadata["group"])
 
 
+@functools.lru_cache(maxsize=64)
 def to_yaml(cfg: PPOConfig) -> str:
     """把配置写成带中文注释的 YAML；``load_config`` 读回来得到相等的配置。"""
     lines = []

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from ppo_lib._version import __version__
 from ppo_lib.config import FIELDS, TRACED, ConfigError, PPOConfig, check_keys, checked, to_yaml
 from ppo_lib.members import Members, Observer, Sick, chunk_lengths, stack
 from ppo_lib.policy import Policy, save_policy
-from ppo_lib.progress import Progress
-from ppo_lib.run_dir import RunDir, write_netcdf
+from ppo_lib.progress import Progress, say
+from ppo_lib.run_dir import RunDir, absolute, opened, write_netcdf, writing
 from ppo_lib.tracking import Tracking, start_tracking
 
 UNITS = {
@@ -39,7 +40,7 @@ CHECKPOINT_EVERY = 5
 """每几块存一份检查点。"""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Run:
     """一次训练的结果。"""
 
@@ -52,12 +53,20 @@ class Run:
         default_factory=dict
     )  # {更新次数: 当时的参数}
     interrupted: bool = False  # 是不是被 Ctrl-C 停下的
+    update: int = 0  # params 是做完多少次更新之后的
+    resumed_from: int = 0  # 接着训练时，从第几次更新之后开始
+
+    @property
+    def complete(self) -> bool:
+        """要做的更新是不是都做完了。"""
+        return self.update == self.config.num_updates
 
     @property
     def steps_per_second(self) -> float:
-        """所有种子合计，每秒与环境交互多少步。"""
-        steps = self.metrics.sizes["update"] * self.config.batch_size * self.config.num_seeds
-        return steps / self.run_seconds
+        """所有种子合计，每秒与环境交互多少步；没有训练（接着训练时已经做完了）就是 NaN。"""
+        updates = self.metrics.sizes["update"] - self.resumed_from
+        steps = updates * self.config.batch_size * self.config.num_seeds
+        return steps / self.run_seconds if steps else float("nan")
 
     def policy(self, update: int | None = None) -> Policy:
         """最后的策略；或者 ``snapshots`` 里留下的，训练途中第 update 次更新之后的策略。"""
@@ -68,6 +77,14 @@ class Run:
             raise ConfigError(f"update = {update!r} 不合法；留下了策略的更新次数：{kept}。")
         return Policy(self.config, self.snapshots[update], self.config.seeds, update)
 
+    def __repr__(self) -> str:
+        cfg, total = self.config, self.config.num_updates
+        whole = "" if self.complete else f"，共 {total} 次，没有做完"
+        return (
+            f"Run({cfg.env_name}，{cfg.num_seeds} 个种子，{self.update} 次更新{whole}；"
+            f"编译 {self.compile_seconds:.1f} 秒，训练 {self.run_seconds:.1f} 秒)"
+        )
+
 
 class Diverged(RuntimeError):
     """训练发散了：出现了 NaN 或无穷大。``run`` 是到此为止的结果，参数停在发散之前。"""
@@ -75,6 +92,9 @@ class Diverged(RuntimeError):
     def __init__(self, message: str, run: Run):
         super().__init__(message)
         self.run = run
+
+    def __reduce__(self):
+        return type(self), (str(self), self.run)
 
 
 def train(
@@ -90,7 +110,9 @@ def train(
 ) -> Run:
     """按配置训练 ``cfg.num_seeds`` 个种子。
 
-    按 Ctrl-C（或笔记本的停止按钮）停下时，返回已经训练的部分，``run.interrupted`` 为真。
+    按 Ctrl-C（或笔记本的停止按钮）停下时，发出警告，返回已经训练的部分，``run.interrupted`` 为真。
+    on_chunk 出了错，或者存不了盘，异常照样抛出，已经训练的部分在异常的 ``run`` 属性里。有 run_dir
+    时，不管怎样停下（包括 SIGTERM），停下的那一刻都先存好。
 
     Args:
         cfg: 配置。
@@ -101,6 +123,7 @@ def train(
         run_dir: 边训练边存进这个目录：指标、检查点、最后的策略，见 run_dir.py；并按配置的 tracker
             记进 W&B 等处，见 tracking/。
         resume: run_dir 里已有一次运行时，从它最新的检查点接着训练；结果与一口气训练逐位相同。
+            total_timesteps 可以比那次的大：多训练一段，学习率怎样退火，见 run_dir.py 的 ``extend``。
         checkpoint_every: 每几块存一份检查点。
 
     Returns:
@@ -108,41 +131,66 @@ def train(
 
     Raises:
         ConfigError: 配置不合法，在编译之前抛出。
-        RunDirError: run_dir 用不了（已有别的运行，配置不同，写不进去）。
+        RunDirError: run_dir 用不了（已有别的运行，配置不同，另一个进程正在用，写不进去，读不出来）。
         Diverged: 训练中出现 NaN 或无穷大；``.run`` 是到此为止的结果。
     """
     chunk_lengths(cfg.num_updates, chunk_updates)  # 不合法就趁早报错
-    folder = None if run_dir is None else RunDir(run_dir, cfg, resume=resume)
-    hyper = stack([cfg.hyperparams()] * cfg.num_seeds)
-    members = Members(cfg, np.asarray(cfg.seeds), hyper, parallel)
     dataset = functools.partial(as_dataset, cfg, {"seed": np.asarray(cfg.seeds)})
+    with opened(run_dir, cfg, resume=resume) as folder:
+        hyper = stack([cfg.hyperparams()] * cfg.num_seeds)
+        members = Members(cfg, np.asarray(cfg.seeds), hyper, parallel)
+        if folder is not None:
+            folder.continue_with(members)
+        lengths = chunk_lengths(cfg.num_updates - members.done, chunk_updates)
+        snapshots = Snapshots(snapshot_updates(lengths, members.done))
+        observers = [Progress(members, enabled=progress), snapshots]
+        if folder is not None:
+            tracking = start_tracking(folder.path, cfg) if lengths else None
+            observers += [Keeper(folder, checkpoint_every, dataset), PolicyKeeper(folder.path)]
+            observers += [Tracked(tracking, progress)] if tracking else []
+        if on_chunk is not None:
+            observers += [Caller(on_chunk, dataset)]
 
-    if folder is not None:
-        folder.continue_with(members)
-    lengths = chunk_lengths(cfg.num_updates - members.done, chunk_updates)
-    snapshots = Snapshots(snapshot_updates(lengths, members.done))
-    observers = [Progress(members, enabled=progress), snapshots]
-    if folder is not None:
-        tracking = start_tracking(folder.path, cfg) if lengths else None
-        observers += [Keeper(folder, members.done, checkpoint_every, dataset)]
-        observers += [PolicyKeeper(folder.path)]
-        observers += [Tracked(tracking, progress)] if tracking else []
-    if on_chunk is not None:
-        observers += [Caller(on_chunk, dataset)]
+        def result() -> Run:
+            return Run(
+                cfg,
+                dataset(members).copy(deep=True),  # 训练时的是只读的
+                members.params(),
+                members.compile_seconds,
+                members.run_seconds,
+                snapshots.kept,
+                members.interrupted,
+                members.done,
+                members.begin,
+            )
 
-    members.run(lengths, observers)
-    run = Run(
-        cfg,
-        dataset(members),
-        members.params(),
-        members.compile_seconds,
-        members.run_seconds,
-        snapshots.kept,
-        members.interrupted,
-    )
-    if members.sick:
-        raise Diverged(explain_divergence(cfg, list(members.sick.values()), members.done), run)
-    return run
+        try:
+            members.run(lengths, observers)
+        except BaseException as error:
+            if members.recorded:
+                error.run = result()
+                error.add_note(
+                    f"{explain_stop(members, folder)}到此为止的结果在这个异常的 run 属性里。"
+                )
+            raise
+        if members.sick:
+            sick = list(members.sick.values())
+            raise Diverged(explain_divergence(cfg, sick, members.done), result())
+        if members.interrupted:
+            warnings.warn(
+                f"被 Ctrl-C 停下了：{explain_stop(members, folder)}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return result()
+
+
+def explain_stop(members: Members, folder: RunDir | None) -> str:
+    """停在哪里，存下了没有。"""
+    done = f"做了 {members.done} 次更新，共 {members.cfg.num_updates} 次"
+    if folder is None:
+        return f"{done}。"
+    return f"{done}；存到了第 {folder.latest()} 次，在 {folder.path}，用 resume=True 接着训练。"
 
 
 # ---------------------------------------------------------------- 旁观者
@@ -171,32 +219,30 @@ class Keeper(Observer):
 
     Args:
         folder: 存到哪里。
-        begin: 从第几次更新之后开始；那以前的已经在目录里。
         every: 每几块存一份检查点。
         dataset: 怎样把指标做成 xarray。
     """
 
-    def __init__(
-        self, folder: RunDir, begin: int, every: int, dataset: Callable[[Members], xr.Dataset]
-    ):
-        self.folder, self.begin, self.every, self.dataset = folder, begin, every, dataset
-        self.chunks = 0
+    def __init__(self, folder: RunDir, every: int, dataset: Callable[[Members], xr.Dataset]):
+        self.folder, self.every, self.dataset = folder, every, dataset
+        self.chunks, self.saved = 0, None
 
     def chunk(self, members: Members) -> None:
-        self.folder.save_metrics(members.done, members.rows[-1])
-        self.chunks += 1
+        self.folder.save_metrics(members.done, members.rows)
+        self.chunks, self.saved = self.chunks + 1, members.done
         if self.chunks % self.every == 0 or members.done == members.cfg.num_updates:
             self.folder.save_state(members.done, members.snapshot())
 
     def stopped(self, members: Members) -> None:
-        if members.interrupted and members.done > self.begin:  # 可能停在存盘的半路，再存一遍
-            self.folder.save_metrics(members.done, members.rows[-1])
+        if self.saved != members.done > members.begin:  # 上一次没有存成，再试一次
+            self.folder.save_metrics(members.done, members.rows)
         if members.done:
             self.folder.save_state(members.done, members.snapshot())
         self.folder.finish(self.dataset(members))
-
-    def close(self) -> None:
-        self.folder.close()
+        if members.interrupts.deadly is not None:
+            say(
+                f"收到 {signal.Signals(members.interrupts.deadly).name}：{explain_stop(members, self.folder)}"
+            )
 
 
 class PolicyKeeper(Observer):
@@ -207,7 +253,8 @@ class PolicyKeeper(Observer):
 
     def stopped(self, members: Members) -> None:
         policy = Policy(members.cfg, members.params(), members.cfg.seeds, members.done)
-        save_policy(policy, self.path / "policy.npz")
+        with writing(self.path):
+            save_policy(policy, self.path / "policy.npz")
 
 
 class Tracked(Observer):
@@ -217,11 +264,20 @@ class Tracked(Observer):
         self.tracking, self.progress = tracking, progress
 
     def stopped(self, members: Members) -> None:
-        complete, message = self.tracking.wait(members.done)
+        if members.interrupts.deadly is not None:  # 进程就要结束，不等了；它自己会收尾
+            return
+        try:
+            with members.interrupts.allowed():
+                complete, message = self.tracking.wait(members.recorded)
+        except KeyboardInterrupt:  # 训练已经存好，只是不等跟踪了
+            complete, message = self.tracking.give_up(members.recorded, "没有等它记完")
         if not complete:
             warnings.warn(message, RuntimeWarning, stacklevel=4)
         elif self.progress:
-            print(message)
+            say(message)
+
+    def close(self) -> None:
+        self.tracking.close()
 
 
 class Caller(Observer):
@@ -231,7 +287,8 @@ class Caller(Observer):
         self.on_chunk, self.dataset = on_chunk, dataset
 
     def chunk(self, members: Members) -> None:
-        self.on_chunk(self.dataset(members))
+        with members.interrupts.allowed():
+            self.on_chunk(self.dataset(members))
 
 
 def explain_divergence(cfg: PPOConfig, sick: list[Sick], done: int) -> str:
@@ -280,7 +337,7 @@ def sweep(
 
     Raises:
         ConfigError: 有不认识的键，或某个取值不合法，在编译之前抛出。
-        RunDirError: run_dir 用不了（已有别的运行，配置不同，写不进去）。
+        RunDirError: run_dir 用不了（已有别的运行，配置不同，另一个进程正在用，写不进去，读不出来）。
         KeyboardInterrupt: 被 Ctrl-C 停下：没有跑完的网格不会当作结果返回。
     """
     axes = check_axes(cfg, axes)
@@ -288,16 +345,24 @@ def sweep(
     traced = {name: values for name, values in axes.items() if name in TRACED}
     lengths = functools.partial(chunk_lengths, chunk=chunk_updates)
     lengths(cfg.num_updates)  # 不合法就趁早报错
-    parts = []
-    for point in grid(cfg, static):
-        folder = None
-        if run_dir is not None:
-            labels = [f"{name}={axis_label(getattr(point, name))}" for name in static]
-            path = Path(run_dir).joinpath(*filter(None, [",".join(labels)]))
-            folder = RunDir(path, point, axes=traced, resume=resume)
-        parts.append(
-            sweep_traced(point, traced, lengths, progress, parallel, folder, checkpoint_every)
+    points, parts = grid(cfg, static), []
+    try:
+        for point in points:
+            with opened(static_path(run_dir, point, static), point, resume, traced) as folder:
+                parts.append(
+                    sweep_traced(
+                        point, traced, lengths, progress, parallel, folder, checkpoint_every
+                    )
+                )
+    except KeyboardInterrupt as stop:
+        saved = (
+            f"已经存进 {absolute(run_dir)}，用 resume=True 接着训练。"
+            if run_dir
+            else "没有存下。"
         )
+        raise KeyboardInterrupt(
+            f"网格没有跑完就停下了：{len(points)} 个程序做完了 {len(parts)} 个；{stop}{saved}"
+        ) from None
     seconds = {
         name: sum(part.attrs[name] for part in parts)
         for name in ("compile_seconds", "run_seconds")
@@ -305,8 +370,16 @@ def sweep(
     joined = join_static(parts, static).transpose(*axes, "seed", "update")
     joined = joined.assign_attrs(config=to_yaml(cfg), **seconds)
     if run_dir is not None:
-        write_netcdf(joined, Path(run_dir) / "metrics.nc")
+        write_netcdf(joined, absolute(run_dir) / "metrics.nc")
     return joined
+
+
+def static_path(run_dir, point: PPOConfig, static: Iterable[str]) -> Path | None:
+    """静态的键取这一组值时，存进哪个目录。"""
+    if run_dir is None:
+        return None
+    label = ",".join(f"{name}={axis_label(getattr(point, name))}" for name in static)
+    return Path(run_dir) / label
 
 
 def sweep_traced(
@@ -328,12 +401,11 @@ def sweep_traced(
         folder.continue_with(members)
     observers: list[Observer] = [Progress(members, enabled=progress)]
     if folder is not None:
-        observers += [Keeper(folder, members.done, checkpoint_every, dataset)]
+        observers += [Keeper(folder, checkpoint_every, dataset)]
     members.run(lengths(cfg.num_updates - members.done), observers, stop_when_sick=False)
     if members.interrupted:
-        saved = f"已经存进 {folder.path}，用 resume=True 接着训练。" if folder else "没有存下。"
         raise KeyboardInterrupt(
-            f"网格没有跑完就停下了：做了 {members.done} 次更新，共 {cfg.num_updates} 次；{saved}"
+            f"停下的那一个做了 {members.done} 次更新，共 {cfg.num_updates} 次。"
         )
     for one in members.sick.values():
         point, seed = divmod(one.member, cfg.num_seeds)
@@ -344,7 +416,7 @@ def sweep_traced(
             RuntimeWarning,
             stacklevel=3,
         )
-    return dataset(members)
+    return dataset(members).copy(deep=True)
 
 
 def join_static(parts: list[xr.Dataset], axes: dict[str, list]) -> xr.Dataset:
@@ -419,9 +491,12 @@ def as_dataset(cfg: PPOConfig, coords: dict[str, np.ndarray], members: Members) 
         "ppo_lib": __version__,
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
+        "complete": int(members.done == members.cfg.num_updates),  # 0：中途停下的，只是一部分
         "compile_seconds": members.compile_seconds,
         "run_seconds": members.run_seconds,
     }
+    if members.extended_at:  # 在第几次更新之后加长过，见 RunDir.extend
+        attrs["extended_at"] = members.extended_at
     dataset = xr.Dataset(data, coords, attrs)
     for name, unit in UNITS.items():
         dataset[name].attrs["units"] = unit

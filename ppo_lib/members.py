@@ -26,8 +26,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ppo_lib._runtime import compiler_options
+from ppo_lib._runtime import compiler_options, plain_jax
+from ppo_lib.compiled import compiled_once
 from ppo_lib.config import ConfigError, Hyperparams, PPOConfig
+from ppo_lib.interrupts import Interrupts
 from ppo_lib.training import CHUNK, make_train
 
 ALWAYS_FINITE = ("actor_loss", "value_loss", "entropy", "grad_norm")
@@ -46,10 +48,10 @@ class Observer:
     """训练的旁观者：每一块之后看一眼，停下以后收尾。子类改写用得着的。"""
 
     def chunk(self, members: Members) -> None:
-        """做完了一块：到第 ``members.done`` 次更新，这一块的指标是 ``members.rows[-1]``。"""
+        """做完了一块：到第 ``members.done`` 次更新，这一块的指标是 ``members.rows``。"""
 
     def stopped(self, members: Members) -> None:
-        """停下了：做完，被 Ctrl-C 停下，或者发散。"""
+        """停下了：做完，被 Ctrl-C 停下，发散，或者出了错；一块也没有做完时不叫它。"""
 
     def close(self) -> None:
         """放开占着的东西；出了别的错也会调用。"""
@@ -60,7 +62,8 @@ class Members:
 
     ``states`` 是各次调用的状态：threads 方式下一个成员一份，vmap 方式下所有成员合成一份，
     第一维是 ``batch``，末尾可能有填空位的。
-    ``done`` 是 ``states`` 已经做完的更新次数，``rows`` 是到此为止的一块块指标。
+    ``done`` 是 ``states`` 已经做完的更新次数；``rows`` 是最近一块的指标，``table`` 里是到此为止
+    ``recorded`` 次更新的全部指标（发散的那一块也在里面，它不算 ``done``）。
     """
 
     def __init__(self, cfg: PPOConfig, seeds: np.ndarray, hyper: Hyperparams, parallel: str):
@@ -72,13 +75,18 @@ class Members:
         self.run_seconds = 0.0
 
         inputs = np.asarray(seeds, np.int32), jax.tree.map(np.float32, hyper)
-        inputs = jax.device_put(self.split(inputs))
-        self.hypers = [hyper for _, hyper in inputs]
-        self.states = [self.programs.init(seed, hyper) for seed, hyper in inputs]
-        self.done = 0
-        self.rows: list[dict[str, np.ndarray]] = []
+        with plain_jax():
+            inputs = jax.device_put(self.split(inputs))
+            self.hypers = [hyper for _, hyper in inputs]
+            self.states = [self.programs.init(seed, hyper) for seed, hyper in inputs]
+        self.done = self.begin = self.recorded = 0
+        self.rows: dict[str, np.ndarray] = {}  # {指标名: (members, 这块的更新次数)}
+        self.table: dict[str, np.ndarray] = {}  # {指标名: (members, num_updates)}
         self.sick: dict[int, Sick] = {}
+        self.extended_at: list[int] = []  # 在第几次更新之后加长过
         self.interrupted = False
+        self.interrupts = Interrupts()
+        self.pool = ThreadPoolExecutor(min(len(self.states), available_cores()))
 
     def run(
         self,
@@ -88,46 +96,73 @@ class Members:
     ) -> None:
         """一块一块地训练；每一块做完、状态和指标都记下之后，依次告诉各个旁观者。
 
-        停下的原因有三种：做完了；Ctrl-C（``interrupted``）；有成员发散（``sick``）而
-        stop_when_sick 为真，这时状态留在发散之前的那一块。
+        停下的原因有四种：做完了；Ctrl-C 或 SIGTERM（``interrupted``）；有成员发散（``sick``）而
+        stop_when_sick 为真，这时状态留在发散之前的那一块；训练或旁观者出了错。不管哪一种，旁观者都
+        照样收尾，出的错最后再抛出去。
+
+        Raises:
+            KeyboardInterrupt: 一块也没有做完，就被停下了。
         """
-        try:
-            self.train(lengths, observers, stop_when_sick)
-            for observer in observers:
-                observer.stopped(self)
-        finally:
-            for observer in observers:
-                observer.close()
+        error = None
+        with self.interrupts:
+            try:
+                error = self.train(lengths, observers, stop_when_sick)
+                for observer in observers if self.recorded else ():
+                    try:
+                        observer.stopped(self)
+                    except Exception as late:  # 一个收不了尾，别的照样收尾
+                        error = error or late
+            finally:
+                for observer in observers:
+                    observer.close()
+            if self.interrupts.deadly is None:
+                self.pool.shutdown()  # 正做着的任务做完，线程才走
+            self.interrupted |= self.interrupts.pending is not None
+        if error is not None:
+            raise error
 
     def train(
         self, lengths: list[int], observers: Sequence[Observer], stop_when_sick: bool
-    ) -> None:
+    ) -> BaseException | None:
+        """``run`` 的循环；出的错（和一块也没有做完时的 KeyboardInterrupt）不抛出，返回。"""
         start = time.perf_counter()
         chunks = self.chunks(lengths)
         try:
-            for states, rows in chunks:
-                self.rows.append(rows)
-                self.find_sick(rows)
+            for _ in lengths:
+                with self.interrupts.allowed():
+                    states, rows = next(chunks)
+                self.record(rows)
                 if self.sick and stop_when_sick:
                     break
-                self.states = states
-                self.done += rows["return"].shape[1]
+                self.states, self.done = states, self.recorded
                 for observer in observers:
                     observer.chunk(self)
-        except KeyboardInterrupt:
-            if not self.done:
-                raise
+        except KeyboardInterrupt as stop:
             self.interrupted = True
+            if not self.done:
+                return stop
+        except BaseException as error:
+            return error
         finally:
             chunks.close()
-        self.run_seconds = time.perf_counter() - start
+            self.run_seconds = time.perf_counter() - start
+
+    def record(self, rows: dict[str, np.ndarray]) -> None:
+        """记下一块指标。"""
+        end = self.recorded + rows["return"].shape[1]
+        self.find_sick(rows)
+        for name, x in rows.items():
+            if name not in self.table:
+                self.table[name] = np.empty((self.size, self.cfg.num_updates), x.dtype)
+            self.table[name][:, self.recorded : end] = x
+        self.rows, self.recorded = rows, end
 
     def chunks(self, lengths: list[int]) -> Iterator[tuple[list, dict[str, np.ndarray]]]:
         """一块一块地训练，每一块交出 (各份状态, {指标名: (members, 这块的更新次数)})。
 
         总有下一块的任务排在队里，所以一块快结束时没有核闲着等别人。
         """
-        pool = ThreadPoolExecutor(min(len(self.states), available_cores()))
+        pool = self.pool
         waiting: deque[list[Future]] = deque()
         tasks = [pool.submit(lambda state=state: (state, None)) for state in self.states]
         try:
@@ -138,13 +173,14 @@ class Members:
                     yield gather(waiting.popleft())
             while waiting:
                 yield gather(waiting.popleft())
-        finally:  # 中途停下时，还没轮到的任务不再做
-            pool.shutdown(cancel_futures=True)
+        finally:  # 中途停下时，还没轮到的任务不再做，正做着的不等：存盘要紧
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def advance(self, i: int, n: int, previous: Future):
         """第 i 份状态再做 n 次更新。previous 是它的上一块，先排队，所以一定先做完。"""
         state, _ = previous.result()
-        state, metrics = self.programs.run_chunk(state, self.hypers[i], jnp.int32(n))
+        with plain_jax():  # 设置是各个线程自己的
+            state, metrics = self.programs.run_chunk(state, self.hypers[i], np.int32(n))
         rows = {
             name: np.asarray(x).reshape(-1, CHUNK)[: self.size, :n]
             for name, x in metrics.items()
@@ -158,15 +194,15 @@ class Members:
             if member not in self.sick:
                 update, metric = np.argwhere(~finite[member])[0]
                 self.sick[int(member)] = Sick(
-                    int(member), ALWAYS_FINITE[metric], int(self.done + update + 1)
+                    int(member), ALWAYS_FINITE[metric], int(self.recorded + update + 1)
                 )
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """到此为止的指标，{指标名: (members, 更新次数)}。"""
-        return {
-            name: np.concatenate([row[name] for row in self.rows], axis=1)
-            for name in self.rows[0]
-        }
+        """到此为止的指标，{指标名: (members, 更新次数)}；不复制，所以只许读。"""
+        views = {name: x[:, : self.recorded] for name, x in self.table.items()}
+        for view in views.values():
+            view.flags.writeable = False
+        return views
 
     def params(self) -> Any:
         """此刻的网络参数，NumPy 数组，每个叶子的第一维是成员。"""
@@ -182,8 +218,8 @@ class Members:
             jax.tree.map(from_plain, state, like)
             for state, like in zip(self.split(snapshot), self.states)
         ]
-        self.find_sick(metrics)
-        self.done, self.rows = done, [metrics]
+        self.record(metrics)
+        self.done = self.begin = done
 
     def split(self, tree) -> list:
         """全部成员的树（叶子第一维是成员）→ 各次调用的树；vmap 方式下填满一批。"""
@@ -253,7 +289,7 @@ class Programs(NamedTuple):
     run_chunk: Any  # (TrainState, Hyperparams, n) -> (TrainState, metrics)
 
 
-@functools.lru_cache(maxsize=64)
+@compiled_once
 def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
     """编译一次训练 batch 个成员的程序（None 表示一个成员，不带成员维）。
 

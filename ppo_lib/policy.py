@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import uuid
 import zipfile
@@ -23,7 +22,8 @@ import xarray as xr
 from flax.traverse_util import flatten_dict, unflatten_dict
 from omegaconf import OmegaConf
 
-from ppo_lib._runtime import compiler_options
+from ppo_lib._runtime import compiler_options, plain_jax
+from ppo_lib.compiled import compiled_once
 from ppo_lib.config import Hyperparams, PPOConfig, to_yaml
 from ppo_lib.envs import Environment, make_env
 from ppo_lib.networks import ActorCriticDiscrete
@@ -66,8 +66,7 @@ class Policy:
     @classmethod
     def from_run(cls, run) -> Policy:
         """取出一次训练（``train`` 返回的 ``Run``）最后的策略。"""
-        seeds, updates = run.metrics["seed"].values, run.metrics["update"].values
-        return cls(run.config, run.params, seeds, updates.max(initial=0))
+        return cls(run.config, run.params, run.config.seeds, run.update)
 
     def __repr__(self) -> str:
         return (
@@ -112,7 +111,7 @@ def save_policy(policy: Policy, path: str | Path) -> Path:
     文件里有参数（以叶子的路径为名的数组）、配置（YAML 文本）、种子、更新次数和格式的编号；
     没有 pickle。先写在旁边的临时文件里，写完再换上去：中途断电，原来的文件也不会坏。
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = named_leaves(policy.params) | {
         "format": np.int64(FORMAT),
@@ -139,7 +138,7 @@ def load_policy(path: str | Path) -> Policy:
         PolicyError: 没有这个文件；不是策略文件，或没有写完；格式比这个程序新；
             参数与文件里的配置对不上。
     """
-    arrays = read_arrays(Path(path))
+    arrays = read_arrays(Path(path).expanduser())
     if not {"format", "config", "seeds", "update"} <= set(arrays):
         raise PolicyError(f"{path} 不是策略文件；策略文件由 save_policy 写成。")
     if (number := int(arrays["format"])) > FORMAT:
@@ -316,8 +315,9 @@ def evaluate(
     check_int("episodes", episodes, 1)
     check_int("seed", seed, 0)
     play = compiled_evaluation(acting(policy.config))
-    keys = jax.vmap(episode_key, (None, 0))(seed, jnp.arange(episodes))
-    values = play(policy.params, keys, bool(greedy))
+    with plain_jax():
+        keys = jax.vmap(episode_key, (None, 0))(seed, jnp.arange(episodes))
+        values = play(policy.params, keys, bool(greedy))
     names = ("return", "episode_length", "truncated")
     dataset = xr.Dataset(
         {name: (("seed", "episode"), np.asarray(x)) for name, x in zip(names, values)},
@@ -335,7 +335,7 @@ def check_int(name: str, value: int, low: int) -> None:
         raise PolicyError(f"{name} = {value!r} 不合法；允许的取值：[{low}, 2³¹) 内的整数。")
 
 
-@functools.lru_cache(maxsize=32)
+@compiled_once
 def compiled_evaluation(cfg: PPOConfig):
     """编译好的 (params, keys (episodes,), greedy) → 回报、步数、是否超时，各 (seeds, episodes)。
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import numpy as np
 from tqdm import tqdm
 
@@ -10,6 +13,13 @@ from ppo_lib.members import Members, Observer
 FORMAT = (
     "{percentage:3.0f}% {bar:10} {n_fmt}/{total_fmt} 步，{rate_fmt}，剩余 {remaining}{postfix}"
 )
+
+
+def say(text: str) -> None:
+    """打印一行。说不出去（终端不认得中文，或者已经关上）也不出错：训练的结果比这一行要紧。"""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 class NotebookLine:
@@ -47,14 +57,14 @@ class Progress(Observer):
         cfg = members.cfg
         self.steps_per_update = cfg.batch_size * members.size
         if enabled and cfg.dropped_timesteps:
-            tqdm.write(
+            say(
                 f"total_timesteps = {cfg.total_timesteps} 不是 {cfg.batch_size} 的整数倍："
                 f"做 {cfg.num_updates} 次更新，最后 {cfg.dropped_timesteps} 步不跑。"
             )
         self.bar = tqdm(
             total=cfg.num_updates * self.steps_per_update,
             initial=members.done * self.steps_per_update,  # 接着训练时，从上次停下的地方数起
-            disable=not enabled,
+            disable=not enabled or sys.stderr is None,
             file=NotebookLine() if enabled and in_notebook() else None,
             unit=" 步",
             unit_scale=True,
@@ -63,7 +73,7 @@ class Progress(Observer):
         )
 
     def chunk(self, members: Members) -> None:
-        returns = members.rows[-1]["return"]  # (members, 这块的更新次数)，没有回合结束处是 NaN
+        returns = members.rows["return"]  # (members, 这块的更新次数)，没有回合结束处是 NaN
         if np.isfinite(returns).any():
             self.bar.set_postfix_str(f"回报 {np.nanmean(returns):.1f}", refresh=False)
         self.bar.update(returns.shape[1] * self.steps_per_update)

@@ -59,14 +59,10 @@ def one_action_policy(env_name: str, action: int, seeds=(0,)) -> Policy:
 
 def test_policy_is_taken_from_a_run():
     policy = random_policy((3, 4))
-    metrics = types.SimpleNamespace
     run = types.SimpleNamespace(
-        config=policy.config,
+        config=dataclasses.replace(policy.config, seed=3, num_seeds=2),
         params=jax.tree.map(jnp.asarray, policy.params),
-        metrics={
-            "seed": metrics(values=np.array([3, 4])),
-            "update": metrics(values=np.array([1, 2, 3])),
-        },
+        update=3,
     )
     taken = Policy.from_run(run)
     assert (taken.seeds, taken.update) == ((3, 4), 3)

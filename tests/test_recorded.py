@@ -8,11 +8,11 @@ import xarray as xr
 import yaml
 
 from ppo_lib import PPOConfig, sweep
+from ppo_lib.compiled import compiled_once
 from ppo_lib.config import to_yaml
 from ppo_lib.course.experiment import (
     Experiment,
     all_experiments,
-    compiled_once,
     final_scores,
     patched,
     run_experiment,
@@ -175,7 +175,7 @@ def test_patches_change_one_variant_only():
 
 def test_patches_clear_what_was_compiled_once():
     made = []
-    make = compiled_once(made.append)
+    make = compiled_once(lambda cfg: made.append(cfg))
     make(TINY.base), make(TINY.base)
     assert len(made) == 1
     with patched({"ppo_lib.training.calculate_gae": zero_advantage}):

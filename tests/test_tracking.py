@@ -394,7 +394,7 @@ def test_the_worker_is_a_program_of_its_own_at_the_lowest_priority(tmp_path, mon
 
 def test_names_and_groups_are_those_of_the_guide(tmp_path):
     (tmp_path / "config.yaml").touch()
-    job = describe_job(tmp_path, dataclasses.replace(CFG, beta_1=0.5))
+    job = describe_job(tmp_path, dataclasses.replace(CFG, beta_1=0.5), "offline")
     assert job["group"].startswith("ppo_beta1_0.5_CartPole-v1_2")
     assert job["names"] == ["3_0", "3_1"] and job["seeds"] == [3, 4]
     assert len(set(job["ids"])) == 2

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from ppo_lib.compiled import compiled_once
 from ppo_lib.config import Hyperparams, PPOConfig
-from ppo_lib.course.experiment import Experiment, compiled_once
+from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.envs import make_env
 from ppo_lib.loss import Minibatch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ppo_lib.advantage import calculate_gae
+from ppo_lib.compiled import compiled_once
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
@@ -66,7 +66,7 @@ def watch_one(cfg: PPOConfig, updates: list[int], seed: int) -> xr.Dataset:
     return xr.Dataset(data, coords)
 
 
-@functools.lru_cache(maxsize=8)
+@compiled_once
 def compiled_look(cfg: PPOConfig):
     """编译好的 (TrainState, Hyperparams) → 此刻的 V、接下来一批经验走到的格子和它们的优势。"""
     env = make_env(cfg)

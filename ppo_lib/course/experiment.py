@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import importlib
 import pkgutil
 import re
@@ -26,7 +25,6 @@ import xarray as xr
 import ppo_lib.course
 from ppo_lib.config import PPOConfig
 from ppo_lib.experiment import sweep
-from ppo_lib.members import compiled_programs
 from ppo_lib.recorded import thin
 
 
@@ -41,28 +39,13 @@ class Experiment(NamedTuple):
     """做法的名字 → {库里函数的全名: 换上的函数}，例如 ``{"ppo_lib.training.calculate_gae": f}``。"""
 
 
-COMPILED = [compiled_programs]
-"""编译好的程序的缓存：它们认不出库里的函数换过。"""
-
-
-def compiled_once(make: Callable) -> Callable:
-    """缓存 ``make(静态配置)`` 给出的、用 ``jax.jit`` 编译的函数；``patched`` 会清空它。"""
-    cached = functools.lru_cache(maxsize=8)(make)
-    COMPILED.append(cached)
-    return cached
-
-
 @contextlib.contextmanager
 def patched(replacements: Mapping[str, Callable]):
     """暂时换掉库里的几个函数，做出“写错了”的训练程序；出来时恢复原样。
 
-    编译好的程序按配置缓存，所以进出时都清空缓存。
+    编译好的程序跟着源码走（见 compiled.py），所以换过的和没换过的各编译各的。
     """
     with contextlib.ExitStack() as stack:
-        if replacements:
-            for cache in COMPILED:
-                cache.cache_clear()
-                stack.callback(cache.cache_clear)
         for name, function in replacements.items():
             stack.enter_context(mock.patch(name, function))
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ppo_lib._runtime import compiler_options
+from ppo_lib._runtime import compiler_options, plain_jax
+from ppo_lib.compiled import compiled_once
 from ppo_lib.config import PPOConfig
 from ppo_lib.policy import (
     Policy,
@@ -186,9 +186,9 @@ def film(
     params = jax.tree.map(lambda leaf: leaf[i], policy.params)
     key = episode_key(0, start)
     shoot = compiled_film(acting(policy.config), limit)
-    states, actions, returns, length, terminated = jax.tree.map(
-        np.asarray, shoot(params, key, bool(greedy))
-    )
+    with plain_jax():
+        filmed = shoot(params, key, bool(greedy))
+    states, actions, returns, length, terminated = jax.tree.map(np.asarray, filmed)
     frames = int(length) + 1
     states = jax.tree.map(lambda leaf: leaf[:frames], states)
     actions = np.append(actions[: frames - 1], -1)  # 最后一帧没有动作
@@ -201,7 +201,7 @@ def film(
     return Panel(label, scene.poses(states, actions), returns[:frames], ending)
 
 
-@functools.lru_cache(maxsize=32)
+@compiled_once
 def compiled_film(cfg: PPOConfig, limit: int):
     """编译好的 (params, key, greedy) → (状态, 动作, 回报, 步数, 是否真的结束)。
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -17,10 +18,16 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from ppo_lib.config import FIELDS, PPOConfig
+from ppo_lib.config import FIELDS, PPOConfig, allowed
 
 PACKAGES = {"wandb": "wandb", "tensorboard": "tensorboardX", "swanlab": "swanlab"}
 """跟踪器 → 要装的包。"""
+
+MODE_VARIABLES = {"wandb": "WANDB_MODE", "swanlab": "SWANLAB_MODE"}
+"""跟踪器 → 决定它的模式的环境变量。"""
+
+OTHER_MODES = {"dryrun": "offline", "run": "online", "local": "offline", "cloud": "online"}
+"""模式在各个跟踪器里别的叫法。"""
 
 PATIENCE = 60.0
 """训练结束后，跟踪进程几秒没有动静（没有进展，也不是在排队等 CPU）就不再等它。"""
@@ -29,32 +36,39 @@ PATIENCE = 60.0
 class Tracking:
     """一次运行的跟踪进程。
 
+    它从标准输入知道训练还在不在：管子关上了，就是训练停了，或者训练的进程没了，它记完已有的就走。
+
     Args:
         folder: 运行的目录。
-        cfg: 这次运行的配置；``tracker`` 和 ``wandb_mode`` 决定记到哪里。
+        cfg: 这次运行的配置；``tracker`` 决定记到哪里。
+        mode: ``offline`` 只记在本机，``online`` 上传。
         follow: 是边训练边记，还是把已有的指标记完就走。
     """
 
-    def __init__(self, folder: Path, cfg: PPOConfig, *, follow: bool):
+    def __init__(self, folder: Path, cfg: PPOConfig, mode: str, *, follow: bool):
         self.folder, self.cfg = Path(folder), cfg
         self.out = self.folder / "tracking"
         self.out.mkdir(exist_ok=True)
         (self.out / "status.json").unlink(missing_ok=True)
         (self.out / "job.json").write_text(
-            json.dumps(describe_job(self.folder, cfg), ensure_ascii=False), encoding="utf-8"
+            json.dumps(describe_job(self.folder, cfg, mode), ensure_ascii=False),
+            encoding="utf-8",
         )
-        command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(self.folder)]
+        worker = Path(__file__).with_name("worker.py")
+        command = [sys.executable, str(worker), str(self.folder), str(os.getpid())]
         self.log_file = self.out / "worker.log"
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
-                [*command, *(["--follow"] if follow else [])],
-                stdin=subprocess.DEVNULL,
+                command,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C 停的是训练，不连它一起停
             )
         if follow:
             yield_to_training(self.process.pid)
+        else:
+            self.process.stdin.close()
 
     def status(self) -> dict:
         """{"logged": 已经记到第几次更新, "finished": 是否全部记完}。"""
@@ -66,45 +80,66 @@ class Tracking:
     def wait(self, num_updates: int, patience: float | None = None) -> tuple[bool, str]:
         """等跟踪进程记完，返回 (是否全部记完, 一句话：记在哪里，或者漏了多少、怎么补)。"""
         patience = PATIENCE if patience is None else patience
+        self.process.stdin.close()
         last, since = None, time.monotonic()
         while self.process.poll() is None and time.monotonic() - since < patience:
             status = self.status()
             if status != last or wants_cpu(self.process.pid):
                 last, since = status, time.monotonic()
             time.sleep(0.1)
-        hung = self.process.poll() is None
-        if hung:
+        if self.process.poll() is None:
+            return self.give_up(num_updates, f"{patience:.0f} 秒没有进展")
+        if self.status() == {"logged": num_updates, "finished": True}:
+            return True, f"{self.cfg.tracker}：{self.cfg.num_seeds} 个 run 记在 {self.out}"
+        return self.give_up(num_updates, f"退出码 {self.process.returncode}")
+
+    def give_up(self, num_updates: int, why: str) -> tuple[bool, str]:
+        """不再等它；返回的同 ``wait``。"""
+        self.close()
+        return False, (
+            f"{self.cfg.tracker} 只记到第 {self.status()['logged']} 次更新，共 {num_updates} 次（{why}，详见 {self.log_file}）。"
+            f"训练和存下的结果不受影响；补记：python -m ppo_lib track {shlex.quote(str(self.folder))}"
+        )
+
+    def close(self) -> None:
+        """让还没有走的跟踪进程停下。"""
+        self.process.stdin.close()
+        if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        status = self.status()
-        name = self.cfg.tracker
-        if status["finished"]:
-            return True, f"{name}：{self.cfg.num_seeds} 个 run 记在 {self.out}"
-        why = f"{patience:.0f} 秒没有进展" if hung else f"退出码 {self.process.returncode}"
-        return False, (
-            f"{name} 只记到第 {status['logged']} 次更新，共 {num_updates} 次（{why}，详见 {self.log_file}）。"
-            f"训练和存下的结果不受影响；补记：python -m ppo_lib track {self.folder}"
-        )
 
 
 def start_tracking(folder: Path, cfg: PPOConfig, *, follow: bool = True) -> Tracking | None:
     """按配置开始跟踪；不要跟踪，或者跟踪不了，返回 None（后一种会发出警告）。"""
-    if cfg.tracker == "none" or cfg.wandb_mode == "disabled":
+    if cfg.tracker == "none" or (mode := tracking_mode(cfg)) == "disabled":
         return None
     package = PACKAGES[cfg.tracker]
-    again = f"之后可以补记：python -m ppo_lib track {folder}"
-    if find_spec(package) is None:
+    try:
+        if mode not in FIELDS["wandb_mode"].metadata["choices"]:
+            raise OSError(
+                f"环境变量 {MODE_VARIABLES[cfg.tracker]} = {mode!r} 不合法；"
+                f"允许的取值：{allowed(FIELDS['wandb_mode'])}"
+            )
+        if find_spec(package) is None:
+            raise OSError(
+                f"tracker = {cfg.tracker!r} 要用 {package}，没有装（pip install {package}）"
+            )
+        return Tracking(folder, cfg, mode, follow=follow)
+    except (OSError, ValueError) as error:  # find_spec 也会抛出 ValueError
         warnings.warn(
-            f"tracker = {cfg.tracker!r} 要用 {package}，没有装（pip install {package}）。训练照常，{again}",
+            f"跟踪没有开始：{error}。训练照常，之后可以补记：python -m ppo_lib track {shlex.quote(str(folder))}",
             RuntimeWarning,
             stacklevel=3,
         )
         return None
-    try:
-        return Tracking(folder, cfg, follow=follow)
-    except OSError as error:
-        warnings.warn(f"跟踪没有开始：{error}。训练照常，{again}", RuntimeWarning, stacklevel=3)
-        return None
+
+
+def tracking_mode(cfg: PPOConfig) -> str:
+    """记在本机、上传，还是不记：跟踪器自己的环境变量（例如 WANDB_MODE）优先于配置。"""
+    if cfg.wandb_mode == "disabled":
+        return "disabled"
+    said = os.environ.get(MODE_VARIABLES.get(cfg.tracker, ""), "").lower()
+    return OTHER_MODES.get(said, said) or cfg.wandb_mode
 
 
 def yield_to_training(pid: int) -> None:
@@ -126,7 +161,7 @@ def wants_cpu(pid: int) -> bool:
     return state in "RD" or any(wants_cpu(int(child)) for child in children)
 
 
-def describe_job(folder: Path, cfg: PPOConfig) -> dict:
+def describe_job(folder: Path, cfg: PPOConfig, mode: str) -> dict:
     """交给跟踪进程的任务书。分组和命名照原指南：``ppo_beta1_{beta_1}_{env}_{时间}``，``{seed}_{i}``。
 
     run 的编号由目录名和种子算出，所以补记、接着训练都记进同一个 run。
@@ -135,7 +170,7 @@ def describe_job(folder: Path, cfg: PPOConfig) -> dict:
     stamp = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     return {
         "tracker": cfg.tracker,
-        "mode": cfg.wandb_mode,
+        "mode": mode,
         "config": {name: getattr(cfg, name) for name in FIELDS},
         "seeds": list(cfg.seeds),
         "group": f"ppo_beta1_{cfg.beta_1}_{cfg.env_name}_{started:%Y%m%d-%H%M%S}",

@@ -6,13 +6,17 @@
 - 它慢、出错、被杀，都碰不到训练；
 - 事后补记（``python -m ppo_lib track 目录``）走的是同一段代码。
 
+标准输入是训练那一方拿着的一根管子：关上了，就是训练停了，记完已有的就走。训练的进程若是没了
+（被 kill -9 也算），最多再记 ``GRACE`` 秒就走：跟踪器的网络卡住，也不会留下没人管的进程。
+
 进度写在 tracking/status.json，训练的一方据此说出还差多少。
 """
 
-import argparse
 import json
 import os
 import shutil
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +24,9 @@ import numpy as np
 
 PAUSE = 0.5
 """没有新的一块时，隔几秒再看。"""
+
+GRACE = 10.0
+"""训练的进程没了以后，最多再记几秒。"""
 
 
 class WandbRun:
@@ -107,27 +114,41 @@ def rows_of(chunk: dict, member: int):
         yield {name: float(x[i]) for name, x in values.items() if not np.isnan(x[i])}
 
 
-def chunks(folder: Path, follow: bool):
-    """依次交出 (这块之前做了几次更新, 一块指标)；follow 时等新的，直到训练结束或那个进程没了。"""
-    parent, done = os.getppid(), 0
+def wait_for_end(ended: threading.Event) -> None:
+    """管子关上时，记下训练停了。"""
+    os.read(sys.stdin.fileno(), 1)
+    ended.set()
+
+
+def leave_with(parent: int, ended: threading.Event) -> None:
+    """训练的进程没了：宽限几秒，就走。管子可能还被它 fork 出来的进程拿着，所以另看进程号。"""
+    while os.getppid() == parent:
+        time.sleep(PAUSE)
+    ended.set()
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+def chunks(folder: Path, ended: threading.Event):
+    """依次交出 (这块之前做了几次更新, 一块指标)；等新的，直到训练停了。"""
+    done = 0
     while True:
-        ended = not follow or (folder / "metrics.nc").exists() or os.getppid() != parent
-        for file in sorted((folder / "metrics").glob("*.npz")):
-            if int(file.stem) > done:
+        last = ended.is_set()
+        for end, file in sorted((int(f.stem), f) for f in (folder / "metrics").glob("*.npz")):
+            if end > done:
                 with np.load(file) as chunk:
                     yield done, dict(chunk)
-                done = int(file.stem)
-        if ended:
+                done = end
+        if last:
             return
-        time.sleep(PAUSE)
+        ended.wait(PAUSE)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--follow", action="store_true")
-    args = parser.parse_args()
-    out = args.folder / "tracking"
+def main(folder: Path, parent: int) -> None:
+    ended = threading.Event()
+    threading.Thread(target=wait_for_end, args=[ended], daemon=True).start()
+    threading.Thread(target=leave_with, args=[parent, ended], daemon=True).start()
+    out = folder / "tracking"
     job = json.loads((out / "job.json").read_text(encoding="utf-8"))
     kind = RUNS[job["tracker"]]
     members = range(len(job["seeds"]))
@@ -144,7 +165,7 @@ def main() -> None:
     logged = 0
     if kind.live:
         runs = [kind(out, job, i) for i in members]
-        for done, chunk in chunks(args.folder, args.follow):
+        for done, chunk in chunks(folder, ended):
             for i in members:
                 log_chunk(runs[i], done, chunk, i)
             logged = done + chunk["entropy"].shape[1]
@@ -152,7 +173,7 @@ def main() -> None:
         for run in runs:
             run.close()
     else:
-        everything = list(chunks(args.folder, args.follow))
+        everything = list(chunks(folder, ended))
         for i in members:
             run = kind(out, job, i)
             for done, chunk in everything:
@@ -163,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), int(sys.argv[2]))

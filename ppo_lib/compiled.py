@@ -1,0 +1,129 @@
+"""编译好的程序跟着源码走：库里的函数换了，下次要用时就重新编译。
+
+编译一次要几秒，所以程序按静态的配置缓存。可是在笔记本里，库里的函数会变：读者改了源码而
+``%autoreload`` 重新载入了它，或者直接写 ``ppo_lib.training.ppo_loss = my_loss``。缓存若认不出来，
+训练用的还是旧的，也不说。
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ppo_lib._runtime import plain_jax, refuse_after_fork
+
+ROOMS = (
+    *("advantage", "diagnostics", "envs", "keys", "loss", "networks.cpu", "networks.mlp"),
+    *("optimizer", "policy", "replay.film", "rollout", "training"),
+)
+"""会编译进程序的那些文件。"""
+
+PLAIN = (int, float, str, tuple, frozenset, dict)
+"""常数的类型：它们也会编译进程序。"""
+
+STARTED = time.time()
+CACHES: list = []
+seen: dict[str, object] = {}
+told: set[str] = set()
+
+
+def compiled_once(make: Callable, maxsize: int = 64) -> Callable:
+    """缓存 ``make(静态配置, …)`` 给出的编译好的程序；库里的函数换了，缓存就清空。"""
+    cached = functools.lru_cache(maxsize)(make)
+    CACHES.append(cached)
+
+    @functools.wraps(make)
+    def program(*args):
+        refuse_after_fork()
+        follow_source()
+        with plain_jax():
+            return program.cached(*args)
+
+    program.cached = cached
+    program.cache_info, program.cache_clear = cached.cache_info, cached.cache_clear
+    return program
+
+
+def follow_source() -> None:
+    """库里的函数换过，就清空所有的缓存；磁盘上改过、却没有载入，就发出警告。"""
+    global seen
+    now = dict(in_use())
+    if now != seen:
+        for cache in CACHES:
+            cache.cache_clear()
+        seen = now
+    for name in ROOMS:
+        if (module := sys.modules.get(f"ppo_lib.{name}")) and (changed := not_loaded(module)):
+            say_once(Path(module.__file__).name, changed)
+
+
+def in_use() -> Iterator[tuple[str, object]]:
+    """此刻会编译进程序的函数和常数：(全名, 拿来比的东西)。"""
+    for room in ROOMS:
+        for name, value in vars(sys.modules.get(f"ppo_lib.{room}", types)).items():
+            if isinstance(value, type):
+                for attribute, method in vars(value).items():
+                    if callable(method):
+                        yield f"{room}.{name}.{attribute}", code_of(method)
+            elif callable(value):
+                yield f"{room}.{name}", (value, code_of(value))
+            elif isinstance(value, PLAIN) and not name.startswith("__"):
+                yield f"{room}.{name}", value
+
+
+def code_of(function: Callable) -> object:
+    """函数的字节码：``%autoreload`` 换的是它，函数还是原来的那个对象。"""
+    return getattr(inspect.unwrap(function), "__code__", function)
+
+
+def not_loaded(module: types.ModuleType) -> list[str]:
+    """import 之后文件改过，而用着的还是旧的那些函数。"""
+    file = Path(module.__file__)
+    if not file.exists() or file.stat().st_mtime < STARTED:
+        return []
+    fresh = dict(codes(compile(file.read_text("utf-8"), str(file), "exec")))
+    return [
+        code.co_qualname
+        for _, value in functions_of(module)
+        if isinstance(code := code_of(value), types.CodeType)
+        and (new := fresh.get(code.co_qualname)) is not None
+        and body(new) != body(code)
+    ]
+
+
+def functions_of(module: types.ModuleType) -> Iterator[tuple[str, Callable]]:
+    """这个文件里定义的函数和方法。"""
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) == module.__name__:
+            yield from vars(value).items() if isinstance(value, type) else [(name, value)]
+
+
+def codes(code: types.CodeType) -> Iterator[tuple[str, types.CodeType]]:
+    """一段编译好的源码里的各个函数：(全名, 字节码)。"""
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield constant.co_qualname, constant
+            yield from codes(constant)
+
+
+def body(code: types.CodeType) -> tuple:
+    """函数做的事，不管它在第几行、文档怎么写。"""
+    inner = [body(x) if isinstance(x, types.CodeType) else x for x in code.co_consts]
+    return code.co_code, code.co_names, tuple(x for x in inner if not isinstance(x, str))
+
+
+def say_once(file: str, changed: list[str]) -> None:
+    """同样的话只说一遍。"""
+    text = (
+        f"磁盘上的 {file} 改过了（{'、'.join(changed)}），这个进程里用的还是旧的。请重启内核；"
+        "或者先运行 %load_ext autoreload 和 %autoreload 2，以后改了会自动载入。"
+    )
+    if text not in told:
+        told.add(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=6)
