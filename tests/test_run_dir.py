@@ -6,14 +6,27 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
 
-from ppo_lib import PPOConfig, RunDirError, load_policy, members, sweep, train
+from ppo_lib import (
+    PPOConfig,
+    RunDirError,
+    experiment,
+    load_config,
+    load_policy,
+    members,
+    sweep,
+    train,
+)
 from ppo_lib.run_dir import RunDir, digest, read_chunks
+from ppo_lib.tracking import worker
 
 CFG = PPOConfig(
     env_name="CartPole-v1",
@@ -60,6 +73,12 @@ def broken_off(folder, after, **changes):
 
     with pytest.raises(Stop):
         train(dataclasses.replace(CFG, **changes), run_dir=live, on_chunk=stop, **EVERY)
+
+
+def contents(folder):
+    """{文件: 内容}"""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 def checkpoints(folder):
@@ -137,8 +156,13 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path, whole):
         if ds.sizes["update"] == 30:
             raise KeyboardInterrupt
 
-    run = train(CFG, run_dir=tmp_path, on_chunk=stop, **EVERY)
-    assert run.interrupted and checkpoints(tmp_path) == [20, 30]
+    with pytest.warns(
+        RuntimeWarning, match="做了 30 次更新，共 60 次；存到了第 30 次.*resume=True"
+    ):
+        run = train(CFG, run_dir=tmp_path, on_chunk=stop, **EVERY)
+    assert run.interrupted and not run.complete and checkpoints(tmp_path) == [20, 30]
+    assert "30 次更新，共 60 次，没有做完" in repr(run)
+    assert xr.load_dataset(tmp_path / "metrics.nc").attrs["complete"] == 0
     xr.testing.assert_equal(
         xr.load_dataset(tmp_path / "metrics.nc"), whole.metrics.isel(update=slice(30))
     )
@@ -155,7 +179,8 @@ def test_ctrl_c_before_the_first_chunk_after_a_resume_harms_nothing(
             raise KeyboardInterrupt
 
         patch.setattr(members.Members, "advance", interrupted)
-        run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+        with pytest.warns(RuntimeWarning, match="做了 40 次更新"):
+            run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
     assert run.interrupted and run.metrics.sizes["update"] == 40
     assert [end for end, _ in read_chunks(tmp_path)] == [10, 20, 30, 40]
     same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
@@ -168,10 +193,114 @@ def test_ctrl_c_right_after_a_checkpoint_saves_and_says_nothing_of_the_disk(tmp_
         if ds.sizes["update"] == 20:
             raise KeyboardInterrupt
 
-    run = train(CFG, run_dir=tmp_path, on_chunk=stop, **EVERY)
+    with pytest.warns(RuntimeWarning, match="做了 20 次更新"):
+        run = train(CFG, run_dir=tmp_path, on_chunk=stop, **EVERY)
     assert run.interrupted and checkpoints(tmp_path) == [20]
     assert (tmp_path / "metrics.nc").exists() and (tmp_path / "policy.npz").exists()
     same_run(train(CFG, run_dir=tmp_path, resume=True, **EVERY), whole)
+
+
+# ---------------------------------------------------------------- 训练得更长
+
+
+@pytest.mark.parametrize("after", [30, 60])
+def test_a_run_without_annealing_trained_longer_is_bit_for_bit_the_long_run(tmp_path, after):
+    steady = dataclasses.replace(CFG, anneal_lr=False, total_timesteps=90 * 32)
+    broken_off(tmp_path, after, anneal_lr=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = train(steady, run_dir=tmp_path, resume=True, **EVERY)
+    same_run(run, train(steady, progress=False))
+    assert load_config(tmp_path / "config.yaml") == steady
+
+
+def test_a_run_with_annealing_trained_longer_says_what_the_schedule_means(tmp_path, whole):
+    longer = dataclasses.replace(CFG, total_timesteps=90 * 32)
+    train(CFG, run_dir=tmp_path, **EVERY)
+    with pytest.warns(
+        RuntimeWarning, match="从第 60 次之后加长到 90 次.*从 lr 的 33% 起.*不同"
+    ):
+        run = train(longer, run_dir=tmp_path, resume=True, **EVERY)
+    xr.testing.assert_equal(run.metrics.isel(update=slice(60)), whole.metrics)
+    u = np.arange(90)
+    total = np.where(u < 60, 60, 90)
+    np.testing.assert_allclose(run.metrics["learning_rate"][0], CFG.lr * (1 - u / total), 1e-5)
+    assert list(run.metrics.attrs["extended_at"]) == [60] and run.resumed_from == 60
+    assert xr.load_dataset(tmp_path / "metrics.nc").attrs["extended_at"] == 60
+    with pytest.raises(RunDirError, match="total_timesteps（那次是 2880，现在是 1920）"):
+        train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+    again = train(longer, run_dir=tmp_path, resume=True, **EVERY)  # 已经做完，也记得加长过
+    same_run(again, run)
+    assert list(again.metrics.attrs["extended_at"]) == [60]
+    assert np.isnan(again.steps_per_second)  # 这一次没有训练，没有速度可报
+
+
+# ---------------------------------------------------------------- 一个目录，一个进程
+
+
+def test_a_directory_in_use_is_refused_and_the_run_goes_on(tmp_path, whole):
+    refused = []
+
+    def again(ds):
+        with pytest.raises(
+            RunDirError, match=f"另一次训练用着（.*进程 {os.getpid()}）"
+        ) as caught:
+            train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+        refused.append(caught.value)
+
+    same_run(train(CFG, run_dir=tmp_path, on_chunk=again, **EVERY), whole)
+    assert len(refused) == 6
+
+
+def test_an_error_lets_go_of_the_directory(tmp_path, monkeypatch):
+    """编译的时候出错，也放开目录。"""
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "Members", None)
+        with pytest.raises(TypeError) as caught:
+            train(CFG, run_dir=tmp_path, **EVERY)
+    assert caught.value.__traceback__ is not None  # 异常还拿着那时的局部变量
+    RunDir(tmp_path, CFG, resume=True).close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="要用 kill -9")
+def test_two_processes_started_together_never_mix(tmp_path):
+    """同时起两个：一个做完，另一个说清楚；死了的不占着目录。"""
+    (tmp_path / "cfg.yaml").write_text(to_text(CFG), encoding="utf-8")
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, tmp_path / "cfg.yaml", folder]
+    options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    both = [subprocess.Popen(command, **options) for _ in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    done = [out.strip() == "done" for out, _ in said]
+    assert any(done)  # 一个先做完、另一个才开始，也是两个都做完
+    assert all(ok or "正由另一次训练用着" in err for ok, (_, err) in zip(done, said))
+    same_run(train(CFG, run_dir=folder, resume=True, **EVERY), train(CFG, progress=False))
+
+
+def test_chunks_are_read_in_the_order_of_numbers(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    for end in (1_000_000, 999_999, 20):
+        np.savez(tmp_path / f"metrics/{end:06d}.npz", x=np.zeros((1, 1)))
+    assert [end for end, _ in read_chunks(tmp_path)] == [20, 999_999, 1_000_000]
+    ended = threading.Event()
+    ended.set()
+    assert [done for done, _ in worker.chunks(tmp_path, ended)] == [0, 20, 999_999]
+
+
+# ---------------------------------------------------------------- 路径
+
+
+@pytest.mark.parametrize("name", ["~/实验 一/甲", "有 空格/乙"])
+def test_paths_with_home_spaces_and_chinese(tmp_path, monkeypatch, whole, name):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    train(CFG, run_dir=name, **EVERY)
+    folder = tmp_path / name.removeprefix("~/")
+    assert load_policy(f"{name}/policy.npz").update == 60
+    assert load_config(f"{name}/config.yaml") == CFG
+    same_run(train(CFG, run_dir=folder, resume=True, **EVERY), whole)
+    assert not (tmp_path / "~").exists()
 
 
 # ---------------------------------------------------------------- 网格
@@ -257,10 +386,10 @@ def test_a_diverged_member_is_named_again_after_a_resume(tmp_path):
 
 def test_an_existing_run_is_not_overwritten(tmp_path):
     broken_off(tmp_path, 10)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = contents(tmp_path)
     with pytest.raises(RunDirError, match="已经有一次运行.*resume=True"):
         train(CFG, run_dir=tmp_path, **EVERY)
-    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert before == contents(tmp_path)
 
 
 def test_a_run_of_another_config_is_refused_and_the_keys_are_named(tmp_path):
@@ -309,9 +438,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, whole, dama
     broken_off(tmp_path, 50)
     assert checkpoints(tmp_path) == [20, 40]
     damage(tmp_path / "checkpoints/40")
-    with pytest.warns(RuntimeWarning, match="第 40 次更新的检查点坏了.*改用更早的一份"):
+    lost = contents(tmp_path / "checkpoints/40")
+    with pytest.warns(RuntimeWarning, match="第 40 次更新的检查点坏了.*改用更早的一份.*没有删"):
         run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
     same_run(run, whole)
+    (aside,) = (tmp_path / "unreadable").iterdir()
+    assert contents(aside / "checkpoints/40") == lost
+    assert sorted(p.name for p in (aside / "metrics").iterdir()) == [
+        "000030.npz",
+        "000040.npz",
+        "000050.npz",
+    ]
 
 
 def test_a_deleted_checkpoint_falls_back_to_the_one_before(tmp_path, whole):
@@ -329,11 +466,24 @@ def test_damaged_metrics_fall_back_too(tmp_path, whole):
     same_run(run, whole)
 
 
-def test_when_every_checkpoint_is_damaged_training_starts_again(tmp_path, whole):
+def test_when_no_checkpoint_can_be_read_nothing_is_touched(tmp_path):
     broken_off(tmp_path, 50)
     for folder in (tmp_path / "checkpoints").iterdir():
         tear(folder)
-    with pytest.warns(RuntimeWarning, match="坏了"):
+    before = contents(tmp_path)
+    with pytest.raises(RunDirError) as caught:
+        train(CFG, run_dir=tmp_path, resume=True, **EVERY)
+    for words in ("一份也读不出来", "第 40 次", "第 20 次", "什么也没有删", "orbax-checkpoint"):
+        assert words in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("setting", ["enable_x64", "disable_jit", "debug_nans"])
+def test_settings_of_jax_change_no_number_and_no_checkpoint(tmp_path, whole, setting):
+    """在一种设置下开始，在另一种设置下接着。"""
+    broken_off(tmp_path, 30)
+    members.compiled_programs.cache_clear()
+    with getattr(jax, setting)(True):
         run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
     same_run(run, whole)
 
@@ -404,7 +554,7 @@ def test_files_that_cannot_grow_are_said_clearly(tmp_path, whole, limit):
 def test_a_folder_that_cannot_be_made_is_said_clearly(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirError, match="写不进"):
-        RunDir(tmp_path / "file" / "run", CFG)
+        RunDir(tmp_path / "file" / "deep" / "run", CFG)
 
 
 # ---------------------------------------------------------------- 断电
