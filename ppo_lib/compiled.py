@@ -30,6 +30,7 @@ PLAIN = (int, float, str, tuple, frozenset, dict)
 STARTED = time.time()
 CACHES: list = []
 seen: dict[str, object] = {}
+loaded: dict[str, tuple[float, dict]] = {}  # 模块 → (用着的是文件哪一刻的样子, 它的字节码)
 told: set[str] = set()
 
 
@@ -77,31 +78,35 @@ def in_use() -> Iterator[tuple[str, object]]:
                 yield f"{room}.{name}", value
 
 
-def code_of(function: Callable) -> object:
+def code_of(function) -> object:
     """函数的字节码：``%autoreload`` 换的是它，函数还是原来的那个对象。"""
-    return getattr(inspect.unwrap(function), "__code__", function)
+    inner = inspect.unwrap(function) if callable(function) else function
+    return getattr(inner, "__code__", function)
 
 
 def not_loaded(module: types.ModuleType) -> list[str]:
-    """import 之后文件改过，而用着的还是旧的那些函数。"""
-    file = Path(module.__file__)
-    if not file.exists() or file.stat().st_mtime < STARTED:
+    """文件改过，而用着的还是旧的那些函数。"""
+    file, own = Path(module.__file__), dict(own_code(module))
+    since, before = loaded.get(module.__name__, (STARTED, own))
+    edited = file.stat().st_mtime if file.exists() else since
+    if any(own[name] != code for name, code in before.items() if name in own):
+        since = edited  # 重新载入过
+    loaded[module.__name__] = since, own
+    if edited <= since:
         return []
     fresh = dict(codes(compile(file.read_text("utf-8"), str(file), "exec")))
     return [
-        code.co_qualname
-        for _, value in functions_of(module)
-        if isinstance(code := code_of(value), types.CodeType)
-        and (new := fresh.get(code.co_qualname)) is not None
-        and body(new) != body(code)
+        name for name, code in own.items() if name in fresh and body(fresh[name]) != body(code)
     ]
 
 
-def functions_of(module: types.ModuleType) -> Iterator[tuple[str, Callable]]:
-    """这个文件里定义的函数和方法。"""
-    for name, value in vars(module).items():
+def own_code(module: types.ModuleType) -> Iterator[tuple[str, types.CodeType]]:
+    """这个文件里定义的函数和方法：(全名, 用着的字节码)。"""
+    for value in vars(module).values():
         if getattr(value, "__module__", None) == module.__name__:
-            yield from vars(value).items() if isinstance(value, type) else [(name, value)]
+            for function in vars(value).values() if isinstance(value, type) else [value]:
+                if isinstance(code := code_of(function), types.CodeType):
+                    yield code.co_qualname, code
 
 
 def codes(code: types.CodeType) -> Iterator[tuple[str, types.CodeType]]:
