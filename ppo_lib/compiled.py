@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
+
 from ppo_lib._runtime import plain_jax, refuse_after_fork
 
 ROOMS = (
@@ -41,6 +43,11 @@ def compiled_once(make: Callable, maxsize: int = 64) -> Callable:
 
     @functools.wraps(make)
     def program(*args):
+        if jax.config.jax_disable_jit:
+            say_once(
+                "JAX_DISABLE_JIT 不管 ppo_lib 的训练：它总是编译了再跑。要一步一步地看里面的数，"
+                "请直接调用库里的函数，例如 make_train(cfg).update(state, hyper)。"
+            )
         refuse_after_fork()
         follow_source()
         with plain_jax():
@@ -61,7 +68,10 @@ def follow_source() -> None:
         seen = now
     for name in ROOMS:
         if (module := sys.modules.get(f"ppo_lib.{name}")) and (changed := not_loaded(module)):
-            say_once(Path(module.__file__).name, changed)
+            say_once(
+                f"磁盘上的 {Path(module.__file__).name} 改过了（{'、'.join(changed)}），这个进程里用的"
+                "还是旧的。请重启内核；或者先运行 %load_ext autoreload 和 %autoreload 2，以后改了会自动载入。"
+            )
 
 
 def in_use() -> Iterator[tuple[str, object]]:
@@ -123,12 +133,8 @@ def body(code: types.CodeType) -> tuple:
     return code.co_code, code.co_names, tuple(x for x in inner if not isinstance(x, str))
 
 
-def say_once(file: str, changed: list[str]) -> None:
-    """同样的话只说一遍。"""
-    text = (
-        f"磁盘上的 {file} 改过了（{'、'.join(changed)}），这个进程里用的还是旧的。请重启内核；"
-        "或者先运行 %load_ext autoreload 和 %autoreload 2，以后改了会自动载入。"
-    )
+def say_once(text: str) -> None:
+    """发出警告；同样的话只说一遍。"""
     if text not in told:
         told.add(text)
         warnings.warn(text, RuntimeWarning, stacklevel=6)

@@ -15,11 +15,30 @@ FORMAT = (
 )
 
 
-def say(text: str) -> None:
-    """打印一行。说不出去（终端不认得中文，或者已经关上）也不出错：训练的结果比这一行要紧。"""
+def put(stream, text: str) -> None:
+    """写到终端。写不出去（它不认得中文，或者已经关上）也不出错：训练比这几个字要紧。"""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.flush()
+
+
+def say(text: str) -> None:
+    """打印一行。"""
+    put(sys.stdout, f"{text}\n")
+
+
+class Terminal:
+    """stderr，给 tqdm 当文件用。"""
+
+    def write(self, text: str) -> None:
+        put(sys.stderr, text)
+
+    def flush(self) -> None:
+        pass
+
+    def __getattr__(self, name: str):
+        return getattr(sys.stderr, name)
 
 
 class NotebookLine:
@@ -64,8 +83,8 @@ class Progress(Observer):
         self.bar = tqdm(
             total=cfg.num_updates * self.steps_per_update,
             initial=members.done * self.steps_per_update,  # 接着训练时，从上次停下的地方数起
-            disable=not enabled or sys.stderr is None,
-            file=NotebookLine() if enabled and in_notebook() else None,
+            disable=not enabled,
+            file=NotebookLine() if enabled and in_notebook() else Terminal(),
             unit=" 步",
             unit_scale=True,
             bar_format=FORMAT,
