@@ -486,7 +486,9 @@ def load_config(path: str | Path = CONFIG_FILE, overrides: Iterable[str] = ()) -
         ConfigError: 文件读不出来，或内容不合法。
     """
     try:
-        from_file = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()), resolve=True)
+        from_file = OmegaConf.to_container(
+            OmegaConf.load(Path(path).expanduser()), resolve=True
+        )
     except FileNotFoundError:
         raise ConfigError(f"找不到配置文件 {path}。") from None
     except Exception as error:  # YAML 的语法错误有许多种，读不出来都是一回事

@@ -268,9 +268,9 @@ class Tracked(Observer):
             return
         try:
             with members.interrupts.allowed():
-                complete, message = self.tracking.wait(members.recorded)
+                complete, message = self.tracking.wait(members.done)
         except KeyboardInterrupt:  # 训练已经存好，只是不等跟踪了
-            complete, message = self.tracking.give_up(members.recorded, "没有等它记完")
+            complete, message = self.tracking.give_up(members.done, "没有等它记完")
         if not complete:
             warnings.warn(message, RuntimeWarning, stacklevel=4)
         elif self.progress:

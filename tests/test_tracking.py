@@ -16,6 +16,7 @@ import pytest
 import xarray as xr
 
 from ppo_lib import PPOConfig, tracking, train
+from ppo_lib.config import to_yaml
 from ppo_lib.tracking import describe_job, start_tracking
 from ppo_lib.tracking.worker import rows_of
 
@@ -273,6 +274,98 @@ def test_a_tracker_that_hangs_is_given_up_and_does_not_slow_training(
     start = time.perf_counter()
     assert_missed(tmp_path / "run", untracked, "只记到第 0 次更新，共 60 次（1 秒没有进展")
     assert time.perf_counter() - start < 20
+
+
+def test_a_tracker_that_cannot_start_is_not_waited_for(tmp_path, monkeypatch, untracked):
+    """例如连不上网：还没有打开，就不必等一分钟。"""
+    fake_wandb(tmp_path, monkeypatch, on_init="time.sleep(1000)")
+    monkeypatch.setattr(tracking, "TO_START", 1.0)
+    start = time.perf_counter()
+    assert_missed(tmp_path / "run", untracked, "只记到第 0 次更新，共 60 次（1 秒没有进展")
+    assert time.perf_counter() - start < 20
+
+
+def test_ctrl_c_while_waiting_for_the_tracker_loses_nothing(tmp_path, monkeypatch, untracked):
+    fake_wandb(tmp_path, monkeypatch, on_log="time.sleep(1000)")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(
+        tracking, "wants_cpu", lambda pid: signal.raise_signal(signal.SIGINT) or True
+    )
+    with pytest.warns(RuntimeWarning, match="没有等它记完.*补记：python -m ppo_lib track"):
+        run = train(CFG, run_dir=tmp_path / "run", **QUIET)
+    signal.signal(signal.SIGINT, before)
+    assert run.complete and not run.interrupted
+    xr.testing.assert_equal(run.metrics, untracked.metrics)
+
+
+@pytest.mark.parametrize(
+    ("said", "configured", "mode"),
+    [
+        ("", "offline", "offline"),
+        ("disabled", "offline", "disabled"),
+        ("disabled", "online", "disabled"),
+        ("offline", "online", "offline"),
+        ("dryrun", "online", "offline"),
+        ("ONLINE", "offline", "online"),
+        ("online", "disabled", "disabled"),  # 配置里说不记，就不记
+    ],
+)
+def test_the_trackers_own_variable_goes_before_the_config(monkeypatch, said, configured, mode):
+    monkeypatch.setenv("WANDB_MODE", said)
+    cfg = dataclasses.replace(CFG, wandb_mode=configured)
+    assert tracking.tracking_mode(cfg) == mode
+    other = dataclasses.replace(cfg, tracker="swanlab")
+    assert tracking.tracking_mode(other) == configured  # W&B 的变量管不到别的跟踪器
+
+
+def test_a_mode_that_does_not_exist_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    with pytest.warns(
+        RuntimeWarning, match="WANDB_MODE = 'offlin' 不合法；.*offline.*训练照常"
+    ):
+        assert start_tracking(tmp_path, CFG) is None
+
+
+ORPHAN = """
+import sys, time
+from pathlib import Path
+from ppo_lib import load_config
+from ppo_lib.tracking import start_tracking
+folder = Path(sys.argv[1])
+print(start_tracking(folder, load_config(folder / "config.yaml")).process.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="要用 kill -9")
+@pytest.mark.parametrize("stuck", [False, True], ids=["W&B", "stuck"])
+def test_the_tracker_ends_with_the_trainer(tmp_path, monkeypatch, stuck):
+    """训练的进程被 kill -9，跟踪进程（和 W&B 的后台服务）跟着走，哪怕它正卡住。"""
+    folder = tmp_path / "run"
+    train(dataclasses.replace(CFG, tracker="none"), run_dir=folder, **QUIET)
+    (folder / "config.yaml").write_text(to_yaml(CFG), encoding="utf-8")
+    if stuck:
+        fake_wandb(tmp_path, monkeypatch, on_init="time.sleep(1000)")
+    command = [sys.executable, "-c", ORPHAN, folder]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE)
+    worker = int(trainer.stdout.readline())
+    time.sleep(0.3 if stuck else 1.5)
+    family = [worker, *child_processes(worker)]
+    trainer.kill()
+    trainer.communicate()
+    deadline = time.monotonic() + 30
+    while any(map(alive, family)):
+        assert time.monotonic() < deadline, "还活着"
+        time.sleep(0.1)
+
+
+def alive(pid):
+    """一个进程在不在；已经结束、没有人收尸的不算。"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

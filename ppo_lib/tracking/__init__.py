@@ -32,6 +32,9 @@ OTHER_MODES = {"dryrun": "offline", "run": "online", "local": "offline", "cloud"
 PATIENCE = 60.0
 """训练结束后，跟踪进程几秒没有动静（没有进展，也不是在排队等 CPU）就不再等它。"""
 
+TO_START = 10.0
+"""同上，但它连跟踪器都还没有打开（例如连不上网）。"""
+
 
 class Tracking:
     """一次运行的跟踪进程。
@@ -71,25 +74,26 @@ class Tracking:
             self.process.stdin.close()
 
     def status(self) -> dict:
-        """{"logged": 已经记到第几次更新, "finished": 是否全部记完}。"""
+        """{"started": 跟踪器打开了没有, "logged": 已经记到第几次更新, "finished": 是否记完就走了}。"""
         try:
-            return json.loads((self.out / "status.json").read_text())
+            return {"started": True} | json.loads((self.out / "status.json").read_text())
         except (OSError, ValueError):
-            return {"logged": 0, "finished": False}
+            return {"started": False, "logged": 0, "finished": False}
 
-    def wait(self, num_updates: int, patience: float | None = None) -> tuple[bool, str]:
+    def wait(self, num_updates: int) -> tuple[bool, str]:
         """等跟踪进程记完，返回 (是否全部记完, 一句话：记在哪里，或者漏了多少、怎么补)。"""
-        patience = PATIENCE if patience is None else patience
         self.process.stdin.close()
-        last, since = None, time.monotonic()
+        last, since, patience = None, time.monotonic(), TO_START
         while self.process.poll() is None and time.monotonic() - since < patience:
             status = self.status()
+            patience = PATIENCE if status["started"] else TO_START
             if status != last or wants_cpu(self.process.pid):
                 last, since = status, time.monotonic()
             time.sleep(0.1)
         if self.process.poll() is None:
             return self.give_up(num_updates, f"{patience:.0f} 秒没有进展")
-        if self.status() == {"logged": num_updates, "finished": True}:
+        status = self.status()
+        if status["finished"] and status["logged"] == num_updates:
             return True, f"{self.cfg.tracker}：{self.cfg.num_seeds} 个 run 记在 {self.out}"
         return self.give_up(num_updates, f"退出码 {self.process.returncode}")
 

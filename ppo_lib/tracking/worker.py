@@ -165,6 +165,7 @@ def main(folder: Path, parent: int) -> None:
     logged = 0
     if kind.live:
         runs = [kind(out, job, i) for i in members]
+        say(0, False)
         for done, chunk in chunks(folder, ended):
             for i in members:
                 log_chunk(runs[i], done, chunk, i)
@@ -176,6 +177,7 @@ def main(folder: Path, parent: int) -> None:
         everything = list(chunks(folder, ended))
         for i in members:
             run = kind(out, job, i)
+            say(0, False)
             for done, chunk in everything:
                 log_chunk(run, done, chunk, i)
             run.close()
