@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import uuid
@@ -41,7 +42,7 @@ ACTING = ("env_name", "obs_scaling", "activation", "hidden_sizes", "shared_trunk
 
 
 class PolicyError(ValueError):
-    """策略文件读不出来，或参数与配置对不上。信息是中文。"""
+    """策略文件读不出来、写不进去，或参数与配置对不上。信息是中文。"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,9 +111,11 @@ def save_policy(policy: Policy, path: str | Path) -> Path:
 
     文件里有参数（以叶子的路径为名的数组）、配置（YAML 文本）、种子、更新次数和格式的编号；
     没有 pickle。先写在旁边的临时文件里，写完再换上去：中途断电，原来的文件也不会坏。
+
+    Raises:
+        PolicyError: 写不进去。
     """
     path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = named_leaves(policy.params) | {
         "format": np.int64(FORMAT),
         "config": np.frombuffer(to_yaml(policy.config).encode(), np.uint8),
@@ -121,13 +124,17 @@ def save_policy(policy: Policy, path: str | Path) -> Path:
     }
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise PolicyError(f"写不进 {path}：{error}。") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 

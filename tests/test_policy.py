@@ -70,6 +70,12 @@ def test_policy_is_taken_from_a_run():
     assert repr(taken) == "Policy(MountainCar-v0，2 个种子，3 次更新之后)"
 
 
+def test_a_policy_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PolicyError, match="写不进 .*a.npz"):
+        save_policy(random_policy(), tmp_path / "file/a.npz")
+
+
 def test_params_that_do_not_fit_are_refused_by_name_and_shapes():
     policy = random_policy()
     wider = dataclasses.replace(policy.config, hidden_sizes=(5,))
@@ -121,7 +127,7 @@ def test_a_crash_while_writing_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez", half)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(PolicyError, match="写不进 .*disk full"):
         save_policy(random_policy((9,)), path)
     monkeypatch.undo()
     assert load_policy(path).seeds == (0, 1)

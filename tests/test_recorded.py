@@ -189,6 +189,12 @@ def test_final_scores_take_the_last_tenth():
     assert final_scores(runs).values.tolist() == [18.5, 38.5]
 
 
+def test_final_scores_of_a_part_are_not_taken_for_those_of_a_whole():
+    part = xr.Dataset({"return": (("seed", "update"), [[0.0, 1.0]])}, attrs={"complete": 0})
+    with pytest.warns(RuntimeWarning, match="中途停下"):
+        final_scores(part)
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_heavy_experiment_is_recorded_as_it_is_written(name):
     """改了实验就要重录：做法、指标、种子个数和配置与录下的一致。"""

@@ -10,6 +10,8 @@ LIBRARY = Path(__file__).parents[1] / "ppo_lib"
 ORDER = [
     "_version",
     "_runtime",
+    "compiled",
+    "interrupts",
     "config",
     "keys",
     "envs",
@@ -32,6 +34,7 @@ ORDER = [
     "replay",
     "widgets",
     "course",
+    "batch",
     "__main__",
 ]
 """从前到后；一个房间只能引用排在它前面的。"""
