@@ -69,6 +69,8 @@ class Interrupts:
         """这里面可以被打断；先前记下的信号，一进来就起作用。"""
         if self.pending is not None:
             self.deliver(self.pending)
+        if self.deadly is not None:  # 里面套着的一次训练先收到了
+            raise KeyboardInterrupt
         self.listening = True
         try:
             yield

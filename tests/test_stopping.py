@@ -144,6 +144,22 @@ def test_other_handlers_and_other_threads_are_left_alone():
     assert runs[0].complete
 
 
+def test_a_training_inside_another_passes_the_deadly_signal_on(monkeypatch):
+    """on_chunk 里又训练一次，SIGTERM 落在里面那次：外面的也停下，最后由它结束进程。"""
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def inner(ds):
+        if ds.sizes["update"] == 20:
+            train(CFG, on_chunk=lambda ds: signal.raise_signal(signal.SIGTERM), **EVERY)
+
+    with pytest.warns(RuntimeWarning, match="停下了"):
+        run = train(CFG, on_chunk=inner, **EVERY)
+    signal.signal(signal.SIGTERM, before)
+    assert run.update == 20 and killed == [(os.getpid(), signal.SIGTERM)]
+
+
 TRAINING = """
 import signal, sys, time
 signal.signal(int(sys.argv[3]), signal.SIG_DFL)  # 在 nohup 下面是忽略的
