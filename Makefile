@@ -66,9 +66,10 @@ lab: setup
 	  --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard chapters/*.md)))
 
 test: setup
-	@echo "正在备好像 Colab 的内核，各章的 .ipynb 都在它上面运行……"
+	@echo "正在备好像 Colab 的内核，各章的 .ipynb 都在它上面运行，每一格几遍……"
 	@$(PY) -m book.tools.checks.colab --setup-only
-	JUPYTER_PATH="$(CURDIR)/_build/colab" $(PYTEST) --nbval-lax --nbval-kernel-name colab tests chapters
+	@$(PY) -m book.tools.checks.twice
+	JUPYTER_PATH="$(CURDIR)/_build/colab" $(PYTEST) --nbval-lax --nbval-kernel-name colab tests _build/twice
 
 test-fast: setup
 	$(PYTEST) -m "not slow" tests

@@ -62,10 +62,10 @@ def follow_source() -> None:
     """库里的函数换过，就清空所有的缓存；磁盘上改过、却没有载入，就发出警告。"""
     global seen
     now = dict(in_use())
-    if now != seen:
+    if any(now.get(name) != thing for name, thing in seen.items()):  # 后来载入的文件不算
         for cache in CACHES:
             cache.cache_clear()
-        seen = now
+    seen = now
     for name in ROOMS:
         if (module := sys.modules.get(f"ppo_lib.{name}")) and (changed := not_loaded(module)):
             say_once(

@@ -62,6 +62,15 @@ def test_a_replaced_function_constant_or_method_compiles_again(
     assert count == [1, 1, 1]
 
 
+def test_a_file_loaded_later_changes_nothing(made, monkeypatch):
+    make, count = made
+    monkeypatch.delitem(sys.modules, "ppo_lib.loss")
+    make(1)
+    monkeypatch.undo()
+    make(1)
+    assert count == [1]
+
+
 def test_new_code_in_the_same_function_compiles_again(made, monkeypatch):
     """``%autoreload`` 就是这样换的：函数还是那个对象，字节码是新的。"""
     make, count = made

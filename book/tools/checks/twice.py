@@ -1,0 +1,152 @@
+"""把各章的 .ipynb 做成“运行两遍”的笔记本，放在 _build/twice；make test 用 nbval 运行它们。
+
+    python -m book.tools.checks.twice    只做笔记本，不运行
+
+读者会把一格再运行一次，也会在同一个内核里把整本从头再来。所以每一格先连着运行两次，全部做完以后，
+整本再来一遍：第一格，第一格，第二格，第二格……最后一格，最后一格，第一格，第二格……最后一格。
+训练是确定的，所以只有每格的头一次真的编译和计算，以后交出记下的结果和用时；其余的（查缓存、存盘、画图、
+小组件、检查）每次都真做。
+"""
+
+import copy
+import inspect
+import shutil
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "_build/twice"
+TIMES = {"first": "头一次", "again": "紧接着再来一次", "round2": "整本的第二遍"}
+
+HEAVY = (
+    "ppo_lib.course.ch02.compare_numpy_jax",
+    "ppo_lib.course.ch02.learn_corridor",
+    "ppo_lib.course.ch08.split_one_update",
+    "ppo_lib.course.ch09.watch_critic",
+)
+"""训练之外费时的函数：只算数，同样的参数给出同样的结果。"""
+
+
+def remember(first: str, heavy: tuple[str, ...]):
+    """记住这个内核里编译过的程序、做过的训练，和 heavy 里的函数。
+
+    第一行带着 first 的格照样真做；别的格里，同样的程序不再编译，同样的训练只交出记下的结果和用时。
+    “同样”的程序，交给编译器的文本相同；“同样”的训练，程序、开头的状态、超参数、各块的长短都相同。
+    """
+    import copy
+    import functools
+    import hashlib
+    import importlib
+    import time
+
+    import jax
+    import numpy as np
+    from IPython import get_ipython
+
+    from ppo_lib.members import Members, to_plain
+
+    compile, compute, train = jax.stages.Lowered.compile, Members.chunks, Members.train
+    programs, texts, trainings, replaying = {}, {}, {}, False
+
+    def notice(info):
+        nonlocal replaying
+        replaying = first not in info.raw_cell.partition("\n")[0]
+
+    def compile_once(self, *arguments, **named):
+        text = hashlib.sha256(self.as_text().encode()).digest()
+        if not (replaying and text in programs):
+            programs[text] = compile(self, *arguments, **named)
+        texts[programs[text]] = text
+        return programs[text]
+
+    def chunks(self, lengths):
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves((self.states, self.hypers)):
+            digest.update(to_plain(leaf).tobytes())
+        key = (
+            tuple(texts[program] for program in self.programs),
+            tuple(lengths),
+            digest.digest(),
+        )
+        known, self.saved_seconds = replaying and trainings.get(key) or ([], 0.0)
+        for states, rows in known:
+            yield list(states), {name: x.copy() for name, x in rows.items()}
+        done, start = [*known], time.perf_counter()
+        rest = compute(self, lengths[len(done) :])  # 上次中途停下的，从停下处接着算
+        try:
+            for states, rows in rest:
+                done.append((list(states), {name: np.array(x) for name, x in rows.items()}))
+                yield states, rows
+        finally:
+            rest.close()
+            record = done, self.saved_seconds + time.perf_counter() - start
+            previous = trainings.get(key, record)
+            trainings[key] = max(record, previous, key=lambda training: len(training[0]))
+
+    def train_in_recorded_time(self, *arguments):
+        error = train(self, *arguments)
+        self.run_seconds += self.saved_seconds  # 有的章比较用时
+        return error
+
+    def remembered(function):
+        results = {}
+
+        @functools.wraps(function)
+        def call(*arguments, **named):
+            key = repr((arguments, named))
+            if not (replaying and key in results):
+                results[key] = function(*arguments, **named)
+            return copy.deepcopy(results[key])
+
+        return call
+
+    for module, _, name in (path.rpartition(".") for path in heavy):
+        room = importlib.import_module(module)
+        setattr(room, name, remembered(getattr(room, name)))
+    jax.stages.Lowered.compile = compile_once
+    Members.chunks, Members.train, Members.saved_seconds = chunks, train_in_recorded_time, 0.0
+    get_ipython().events.register("pre_run_cell", notice)
+
+
+REMEMBER = f"""\
+{inspect.getsource(remember)}
+
+remember({TIMES["first"]!r}, {HEAVY!r})
+del remember"""
+
+
+def doubled(notebook):
+    """每一格连着运行两次、整本再来一遍的笔记本；只留代码。"""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    numbered = [*enumerate(cells, 1)]
+    order = [(n, cell, time) for n, cell in numbered for time in ("first", "again")]
+    order += [(n, cell, "round2") for n, cell in numbered]
+    result = nbformat.v4.new_notebook(metadata=notebook.metadata)
+    result.cells = [
+        nbformat.v4.new_code_cell(REMEMBER, id="remember"),
+        *[labelled(*entry) for entry in order],
+    ]
+    return result
+
+
+def labelled(number: int, cell, time: str):
+    """一格的副本；编号和第一行的注释说明这是第几格、第几次。"""
+    cell = copy.deepcopy(cell)
+    cell.id = f"{number:02d}-{time}"
+    if not cell.source.startswith("%%"):  # 这样的格，第一行另有用处
+        cell.source = f"# 第 {number} 格，{TIMES[time]}\n{cell.source}"
+    return cell
+
+
+def write_all(chapters: Path = ROOT / "chapters", folder: Path = FOLDER) -> list[Path]:
+    """从头做出各章的笔记本，返回它们的路径。"""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in sorted(chapters.glob("*.ipynb")):
+        nbformat.write(doubled(nbformat.read(path, as_version=4)), folder / path.name)
+    return sorted(folder.glob("*.ipynb"))
+
+
+if __name__ == "__main__":
+    print(f"做好了 {len(write_all())} 本，在 {FOLDER.relative_to(ROOT)}")
