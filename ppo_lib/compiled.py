@@ -66,18 +66,25 @@ def follow_source() -> None:
         for cache in CACHES:
             cache.cache_clear()
     seen = now
-    for name in ROOMS:
-        if (module := sys.modules.get(f"ppo_lib.{name}")) and (changed := not_loaded(module)):
+    for _, module in rooms():
+        if changed := not_loaded(module):
             say_once(
                 f"磁盘上的 {Path(module.__file__).name} 改过了（{'、'.join(changed)}），这个进程里用的"
                 "还是旧的。请重启内核；或者先运行 %load_ext autoreload 和 %autoreload 2，以后改了会自动载入。"
             )
 
 
+def rooms() -> Iterator[tuple[str, types.ModuleType]]:
+    """已经载入的 ``ROOMS``：(名字, 模块)。"""
+    for room in ROOMS:
+        if module := sys.modules.get(f"ppo_lib.{room}"):
+            yield room, module
+
+
 def in_use() -> Iterator[tuple[str, object]]:
     """此刻会编译进程序的函数和常数：(全名, 拿来比的东西)。"""
-    for room in ROOMS:
-        for name, value in vars(sys.modules.get(f"ppo_lib.{room}", types)).items():
+    for room, module in rooms():
+        for name, value in vars(module).items():
             if isinstance(value, type):
                 for attribute, method in vars(value).items():
                     if callable(method):
