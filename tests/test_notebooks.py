@@ -16,8 +16,10 @@ import nbformat
 import pytest
 import yaml
 from jupyter_cache import get_cache
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
-from book.tools.checks import colab
+from book.tools.checks import colab, twice
 from book.tools.generate import colab_setup, notebooks, plain_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -466,3 +468,59 @@ def test_the_stop_button_returns_what_has_been_trained(tmp_path):
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert (tmp_path / "run/metrics.nc").exists() and (tmp_path / "run/policy.npz").exists()
+
+
+# ---- 每一格两遍，整本两遍 ----------------------------------------------------
+
+
+def run_twice(*sources):
+    """在普通的内核里照 ``doubled`` 运行一本小笔记本；返回停在哪一格，None 表示都过了。"""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    doubled = twice.doubled(nbformat.v4.new_notebook(cells=cells))
+    del doubled.cells[0]  # 这里没有训练，不用记
+    try:
+        NotebookClient(doubled, kernel_name="python3", timeout=60).execute()
+    except CellExecutionError:
+        return next(
+            cell.id
+            for cell in doubled.cells
+            if any(output.output_type == "error" for output in cell.outputs)
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sources", "stopped"),
+    [
+        (["x = 1", "print(x)"], None),
+        (
+            ["import os, tempfile", "os.mkdir(tempfile.gettempdir() + f'/{os.getpid()}')"],
+            "02-again",
+        ),
+        (["done = globals().get('done', 0)", "assert not done", "done = 1"], "02-round2"),
+        (["assert False"], "01-first"),
+    ],
+)
+def test_what_fails_when_run_again_is_found_and_named(sources, stopped):
+    assert run_twice(*sources) == stopped
+
+
+def test_doubled_notebooks_hold_every_cell_of_every_chapter(tmp_path):
+    written = twice.write_all(folder=tmp_path)
+    assert [path.name for path in written] == [
+        path.with_suffix(".ipynb").name for path in CHAPTERS
+    ]
+    for path, chapter in zip(written, CHAPTERS):
+        once = [cell for cell in read(chapter).cells if cell.cell_type == "code"]
+        cells = nbformat.read(path, as_version=4).cells[1:]
+        times = [cell.id.split("-")[1] for cell in cells]
+        assert times == ["first", "again"] * len(once) + ["round2"] * len(once)
+        for cell in cells:
+            original = once[int(cell.id.split("-")[0]) - 1]
+            assert cell.source.endswith(original.source)
+            assert cell.metadata.get("tags") == original.metadata.get("tags")
+
+
+def test_make_test_runs_the_doubled_notebooks():
+    rule = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ntest: ")[2]
+    assert "checks.twice" in rule.partition("\n\n")[0] and "_build/twice" in rule
