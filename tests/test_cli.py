@@ -1,29 +1,54 @@
-"""命令行：原指南的命令能用，结果与库里的训练逐位相同，报错是中文。"""
+"""命令行：原指南的命令能用，结果与库里的训练逐位相同，报错是中文，终端是什么样子都不要紧。"""
 
+import io
+import logging
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from ppo_lib import ConfigError, PPOConfig, load_config, load_policy, train
-from ppo_lib.__main__ import check_arguments, help_text, main
+from ppo_lib import PPOConfig, jobs, load_config, load_policy, train
+from ppo_lib.__main__ import help_text, main
+from ppo_lib.arguments import PARSER, prepared
 from ppo_lib.config import FIELDS
 from ppo_lib.members import compiled_programs
 
+FEW = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "tracker=none"]
 TINY = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "num_seeds=2"]
 
 
-def ppo(folder, *arguments):
+def ppo(folder, *arguments, env=None):
     """在 folder 里运行 ``python -m ppo_lib``。"""
     return subprocess.run(
         [sys.executable, "-m", "ppo_lib", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=300,
+        cwd=folder, capture_output=True, text=True, timeout=300, env=env,
     )  # fmt: skip
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """在一个空目录里、就在这个进程里运行命令行；返回退出时的话或退出码，0 是正常结束。"""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging, "_handlerList", [])  # Hydra 会关掉里面的，包括 pytest 的
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ppo_lib", *arguments])
+        try:
+            main()
+        except SystemExit as end:
+            return end.code
+        return 0
+
+    yield run
+    logging.root.handlers[:], logging.root.level = handlers, level
 
 
 def result_folders(folder):
@@ -79,24 +104,58 @@ def test_help_shows_defaults_that_can_be_typed():
     "arguments",
     [
         ["--cfg", "job"],
-        ["--config-dir", ".", "--config-name", "mine"],
+        ["--config-dir", ".", "--config-name", "mine", "theirs=1"],
         ["--multirun", "seed=range(1,5)", "lr=choice(1e-3,2e-3)"],
-        ["hydra.run.dir=somewhere", "+new=1"],
+        ["hydra.run.dir=somewhere", "+new=1", "project=my project"],
+        ["hydra.mode=MULTIRUN", "lr=1e-3,2e-3"],
     ],
 )
 def test_hydras_own_syntax_is_left_to_hydra(arguments):
-    check_arguments(arguments)
+    assert sorted(prepared(arguments)) == sorted(arguments)
 
 
-def test_multirun_checks_every_value_before_the_first_run():
-    with pytest.raises(ConfigError, match="beta_1 = 1.0"):
-        check_arguments(["--multirun", "beta_1=0.2,1.0,0.9"])
+def test_options_may_stand_anywhere(cli):
+    assert prepared(["lr=1,2", "-m", "seed=0", "-cn", "x"]) == [
+        "lr=1,2",
+        "seed=0",
+        "-m",
+        "-cn",
+        "x",
+    ]
+    assert cli("--info", "searchpath") == 0
 
 
-def test_help_starts_no_training(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ppo_lib", "--help"])
-    main()
+@pytest.mark.parametrize(
+    ("argument", "values"),
+    [
+        ("project=我的项目", "我的项目"),
+        ("hydra.run.dir=我的 结果/一,二", "我的 结果/一,二"),
+        ("project=我的,a!b", ["我的", "a!b"]),
+        ("project=choice(我的,你的)", ["我的", "你的"]),
+        ("project='我的,项目'", "我的,项目"),
+        ("project=it's", "it's"),
+        (r"project=C:\我的\\", r"C:\我的\\"),
+        ("hydra.sweep.dir=~/我 的", "/home/me/我 的"),
+    ],
+)
+def test_values_hydra_cannot_read_are_quoted_for_it(monkeypatch, argument, values):
+    monkeypatch.setenv("HOME", "/home/me")
+    argument, _ = prepared(["--multirun", argument])
+    override = PARSER.parse_override(argument)
+    if override.is_sweep_override():
+        found = [getattr(value, "text", value) for value in override.sweep_iterator()]
+    else:
+        found = override.value()
+    assert found == values
+
+
+def test_the_users_home_stands_for_the_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert prepared(["--config-dir=~/x"]) == ["--config-dir=/home/me/x"]
+
+
+def test_help_starts_no_training(tmp_path, cli, capsys):
+    assert cli("--help") == 0
     assert capsys.readouterr().out.startswith("用法")
     assert list(tmp_path.iterdir()) == []
 
@@ -112,49 +171,151 @@ def test_help_starts_no_training(tmp_path, monkeypatch, capsys):
         ("total_timesteps=100", ["total_timesteps = 100", "2048"]),
         ("快跑", ["快跑", "键=值"]),
         ("beta_1=0.2,0.9", ["beta_1=0.2,0.9", "--multirun", "beta_1=[0.2,0.9]"]),
+        ("seed=range(1,5)", ["seed=range(1,5)", "--multirun"]),
         ("hidden_sizes=[64,0]", ["hidden_sizes = [64, 0]", "整数列表"]),
+        ("lr=choice(1e-3", ["lr = 'choice(1e-3'", "实数"]),
+        ("+new=1", ["没有名为 'new' 的键"]),
     ],
 )
-def test_bad_input_is_answered_in_chinese(tmp_path, monkeypatch, argument, says):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ppo_lib", argument])
+def test_bad_input_is_answered_in_chinese(tmp_path, cli, argument, says):
     before = compiled_programs.cache_info().misses
-    with pytest.raises(SystemExit) as error:
-        main()
-    assert str(error.value).startswith("配置错误：")
+    error = cli(argument)
+    assert error.startswith("配置错误：")
     for words in says:
-        assert words in str(error.value)
+        assert words in error
     assert compiled_programs.cache_info().misses == before, "先检查，后编译"
-    assert result_folders(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- 目录
+
+
+def test_runs_that_start_in_the_same_second_have_a_folder_each(tmp_path, cli, monkeypatch):
+    class Clock:
+        now = staticmethod(lambda: datetime(2026, 1, 2, 3, 4, 5))
+
+    monkeypatch.setattr("hydra.core.utils.datetime", Clock)
+    monkeypatch.setattr(jobs, "train_and_report", lambda cfg, folder, resume: DONE)
+    for lr in ("1e-3", "2e-3", "3e-3"):
+        assert cli(*FEW, f"lr={lr}") == 0
+    folders = [f"03-04-05{end}" for end in ("", "-2", "-3")]
+    assert sorted(os.listdir(tmp_path / "outputs/2026-01-02")) == folders
+    for folder, lr in zip(folders, ("1e-3", "2e-3", "3e-3")):
+        overrides = tmp_path / "outputs/2026-01-02" / folder / ".hydra/overrides.yaml"
+        assert f"lr={lr}" in overrides.read_text()
+
+    assert cli(*FEW, "hydra.run.dir=mine") == 0
+    assert cli(*FEW, "hydra.run.dir=mine") == 0, "用户自己给的目录，照用"
+
+
+class DONE:
+    complete, interrupted = True, False
+
+
+def test_a_folder_with_a_run_is_left_untouched(tmp_path, cli):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.yaml").write_text("")
+    error = cli(*FEW, "hydra.run.dir=mine")
+    assert f"里已经有一次运行。接着训练：python -m ppo_lib resume {tmp_path}/mine" in error
+    assert os.listdir(tmp_path / "mine") == ["config.yaml"]
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_chinese(tmp_path, cli):
+    (tmp_path / "file").write_text("")
+    assert "建不了目录" in cli(*FEW, "hydra.run.dir=file/x")
+    assert "建不了目录" in cli(*FEW, "hydra.run.dir=file")
+
+
+@pytest.mark.slow
+def test_two_processes_started_together(tmp_path):
+    command = [sys.executable, "-m", "ppo_lib", *FEW, "num_seeds=1"]
+    both = [subprocess.Popen([*command, f"lr={lr}"], cwd=tmp_path) for lr in ("1e-3", "2e-3")]
+    assert [process.wait() for process in both] == [0, 0]
+    folders = result_folders(tmp_path)
+    assert {load_config(folder / "config.yaml").lr for folder in folders} == {1e-3, 2e-3}
+
+
+# ---------------------------------------------------------------- 终端
+
+
+def stream(target, encoding="utf-8"):
+    """一个终端；写不进去的，要到真的写时才知道。"""
+    return io.TextIOWrapper(target, encoding=encoding, line_buffering=True)
+
+
+def full():
+    return open("/dev/full", "wb", buffering=0)
+
+
+def gone():
+    read, write = os.pipe()
+    os.close(read)
+    return open(write, "wb", buffering=0)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "gbk", "utf-8"])
+def test_every_terminal_gets_readable_chinese(cli, monkeypatch, encoding):
+    out, err = io.BytesIO(), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", stream(out, encoding))
+    monkeypatch.setattr(sys, "stderr", stream(err, encoding))
+    assert cli(*FEW, "num_seeds=2", "lr=1e-3") == 0
+    spoken = "gbk" if encoding == "gbk" else "utf-8"
+    assert "结果在" in out.getvalue().decode(spoken)
+    assert "步/s" in err.getvalue().decode(spoken)
+    print("² 😀", file=sys.stderr)  # 它没有的字，换成问号，不出错
+
+
+@pytest.mark.parametrize("make", [full, gone, lambda: None], ids=["full", "gone", "closed"])
+def test_a_terminal_that_takes_nothing_does_not_matter(tmp_path, cli, monkeypatch, make):
+    for name in ("stdout", "stderr"):
+        target = make()
+        monkeypatch.setattr(sys, name, target and stream(target))
+    assert cli(*FEW, "num_seeds=2", "lr=1e-3") == 0
+    sys.stdout.flush(), sys.stderr.flush()
+    (folder,) = result_folders(tmp_path)
+    assert (folder / "policy.npz").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", [">/dev/full 2>&1", ">&- 2>&-", "2>&1 | head -c 1"])
+def test_the_exit_status_does_not_depend_on_the_terminal(tmp_path, redirection):
+    command = f"set -o pipefail; exec {sys.executable} -m ppo_lib {' '.join(FEW)} num_seeds=1"
+    result = subprocess.run(["bash", "-c", f"{command} {redirection}"], cwd=tmp_path)
+    assert result.returncode == 0
+    assert len(result_folders(tmp_path)) == 1
 
 
 @pytest.mark.slow
 def test_bad_input_prints_one_line_and_no_traceback(tmp_path):
-    result = ppo(tmp_path, "beta_1=1.0")
+    result = ppo(tmp_path, "beta_1=1.0", env={**os.environ, "PYTHONIOENCODING": "latin-1"})
     assert result.returncode == 1
-    assert result.stderr.strip().splitlines()[-1].startswith("配置错误：beta_1 = 1.0")
-    assert "Traceback" not in result.stderr
+    assert result.stderr == "配置错误：beta_1 = 1.0 不合法；允许的取值：[0, 1) 内的实数。\n"
 
 
 # ---------------------------------------------------------------- resume 与 track
 
 
-@pytest.mark.slow
-def test_ctrl_c_saves_and_resume_finishes_with_the_same_numbers(tmp_path):
-    keys = ["env_name=CartPole-v1", "total_timesteps=600000", "num_seeds=2", "tracker=none"]
+def stopped_by(number, moment, folder, *keys):
+    """一个训练的进程，看到名字像 moment 的文件时收到信号 number；返回 (stderr, 退出码)。"""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ppo_lib", *keys],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "ppo_lib", *keys, "num_seeds=2", "tracker=none"],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         # 测试若是在 shell 的后台启动的，SIGINT 会被忽略，而且传给子进程
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("metrics/*.npz")):
+    while not list(folder.rglob(moment)):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 1 and "Traceback" not in err
+    process.send_signal(number)
+    return process.communicate(timeout=60)[1], process.returncode
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_resume_finishes_with_the_same_numbers(tmp_path):
+    keys = ["env_name=CartPole-v1", "total_timesteps=600000"]
+    err, code = stopped_by(signal.SIGINT, "metrics/*.npz", tmp_path, *keys)
+    assert code == 130 and "Traceback" not in err
     (folder,) = result_folders(tmp_path)
     assert f"接着训练：python -m ppo_lib resume {folder}" in err
 
@@ -166,29 +327,119 @@ def test_ctrl_c_saves_and_resume_finishes_with_the_same_numbers(tmp_path):
         np.testing.assert_array_equal(saved[name], here.metrics[name], err_msg=name)
 
 
+@pytest.mark.slow
+def test_ctrl_c_while_compiling_is_one_line(tmp_path):
+    err, code = stopped_by(signal.SIGINT, "checkpoints", tmp_path, "hydra.run.dir=x")
+    assert code == 130
+    (said,) = (line for line in err.splitlines() if line and "步/s" not in line)
+    assert said.startswith("被 Ctrl-C 停下了：第一块还没有做完，没有可存的；接着训练：")
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_batch_after_saving(tmp_path):
+    keys = ["--multirun", "lr=1e-3,2e-3", "hydra.sweep.dir=x", "total_timesteps=10000000"]
+    err, code = stopped_by(signal.SIGTERM, "metrics/*.npz", tmp_path, *keys)
+    assert code == -signal.SIGTERM and "Traceback" not in err
+    assert (tmp_path / "x/0/policy.npz").exists() and not (tmp_path / "x/1").exists()
+
+
+def press_ctrl_c(monkeypatch):
+    """每次训练，做完一块就有人按 Ctrl-C。"""
+
+    def pressed(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        jobs, "train", lambda *a, **k: train(*a, **k, chunk_updates=1, on_chunk=pressed)
+    )
+
+
+def test_a_stopped_run_says_first_that_it_is_not_whole(tmp_path, cli, capsys, monkeypatch):
+    press_ctrl_c(monkeypatch)
+    assert cli(*FEW, "num_seeds=2", "hydra.run.dir=my run") == 130
+    out, err = capsys.readouterr()
+    assert out.startswith("没有做完：停在第 1 次更新，共 5 次\n")
+    assert err.splitlines()[-1] == (
+        f"被 Ctrl-C 停下了，已存好；接着训练：python -m ppo_lib resume '{tmp_path}/my run'"
+    )
+    monkeypatch.setattr(jobs, "train", train)
+    assert cli("resume", "my run") == 0
+    assert "没有做完" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["hydra.run.dir=x", *FEW], ["resume", "x"]])
+def test_ctrl_c_before_the_first_chunk_is_one_line(tmp_path, cli, capsys, monkeypatch, command):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    (tmp_path / "x").mkdir()
+    if command[0] == "resume":
+        (tmp_path / "x/config.yaml").write_text("lr: 1e-3")
+    monkeypatch.setattr(jobs, "train", stopped)
+    assert cli(*command) == 130
+    out, err = capsys.readouterr()
+    assert err.startswith("被 Ctrl-C 停下了：第一块还没有做完，没有可存的；") and not out
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_anywhere_else_is_one_line(cli, capsys, monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ppo_lib.__main__.prepared", stopped)
+    assert cli() == 130
+    assert capsys.readouterr().err == "被 Ctrl-C 停下了。\n"
+
+
+def test_ctrl_c_while_waiting_for_the_tracker(tmp_path, cli, capsys, monkeypatch):
+    class Slow:
+        def wait(self, recorded):
+            raise KeyboardInterrupt
+
+        def give_up(self, recorded, why):
+            return False, f"只记到第 0 次更新，共 {recorded} 次（{why}）"
+
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/000016.npz").write_text("")
+    (tmp_path / "config.yaml").write_text("lr: 1e-3")
+    monkeypatch.setattr("ppo_lib.__main__.start_tracking", lambda *_, **__: Slow())
+    assert cli("track", ".") == 130
+    assert capsys.readouterr().err == "只记到第 0 次更新，共 16 次（没有等它记完）\n"
+
+
+def test_a_finished_run_can_be_trained_longer(tmp_path, cli, capsys):
+    assert cli(*FEW, "num_seeds=2", "hydra.run.dir=x") == 0
+    capsys.readouterr()
+    assert cli("resume", "x") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("先前已经做完，没有再训练\n") and "千步/秒" not in out
+
+    assert cli("resume", "x", "total_timesteps=640") == 0
+    assert re.search(r"(?m)^警告：.*加长到 10 次.*学习率.*$", capsys.readouterr().err)
+    assert xr.load_dataset("x/metrics.nc").sizes["update"] == 10
+    assert "不同的键：lr" in cli("resume", "x", "lr=1e-3", "total_timesteps=640")
+    assert cli("resume", "x", "beta1=1").startswith("配置错误：没有名为")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["resume"], "用法：python -m ppo_lib resume 目录"),
-        (["resume", "nowhere"], "找不到配置文件 nowhere"),
+        (["resume", "nowhere"], "找不到配置文件"),
+        (["resume", "~/no where"], "找不到配置文件 /home/me/no where/config.yaml"),
         (["track"], "用法：python -m ppo_lib track 目录"),
         (["track", "nowhere"], "找不到配置文件"),
         (["track", "nowhere", "beta1=3"], "找不到配置文件"),
     ],
 )
-def test_commands_answer_bad_input_in_chinese(tmp_path, monkeypatch, arguments, says):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ppo_lib", *arguments])
-    with pytest.raises(SystemExit) as error:
-        main()
-    assert says in str(error.value)
+def test_commands_answer_bad_input_in_chinese(tmp_path, cli, monkeypatch, arguments, says):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert says in cli(*arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_a_diverging_run_exits_with_one_chinese_line(tmp_path):
-    result = ppo(
-        tmp_path, "optimizer=sgd", "lr=1e30", "max_grad_norm=1e30", "tracker=none", *TINY
-    )
-    assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "训练发散了" in result.stderr
+def test_a_diverging_run_exits_with_one_chinese_line(cli, capsys):
+    error = cli("optimizer=sgd", "lr=1e30", "max_grad_norm=1e30", "tracker=none", *TINY)
+    assert error.startswith("训练发散了")
+    out, err = capsys.readouterr()
+    assert out.startswith("没有做完：停在第 0 次更新，共 5 次\n") and "Traceback" not in err

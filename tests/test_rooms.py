@@ -34,6 +34,8 @@ ORDER = [
     "replay",
     "widgets",
     "course",
+    "arguments",
+    "jobs",
     "batch",
     "__main__",
 ]
