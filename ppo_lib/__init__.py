@@ -6,16 +6,29 @@
 ('seed', 'update')
 """
 
-from ppo_lib import _runtime
+import sys
 
-_runtime.prepare()  # 必须在 JAX 的后端启动之前
+from ppo_lib.interrupts import Interrupts
 
-with _runtime.garbage_later():
-    from ppo_lib._version import __version__
-    from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, load_config
-    from ppo_lib.experiment import Diverged, Run, sweep, train
-    from ppo_lib.policy import Policy, evaluate, load_policy, save_policy
-    from ppo_lib.run_dir import RunDirError
+try:
+    with Interrupts() as _signals:  # import 到一半被 Ctrl-C 打断，会是一串看不懂的错
+        from ppo_lib import _runtime
+
+        _runtime.prepare()  # 必须在 JAX 的后端启动之前
+
+        with _runtime.garbage_later():
+            from ppo_lib._version import __version__
+            from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, load_config
+            from ppo_lib.experiment import Diverged, Run, sweep, train
+            from ppo_lib.policy import Policy, evaluate, load_policy, save_policy
+            from ppo_lib.run_dir import RunDirError
+        with _signals.allowed():
+            pass
+except KeyboardInterrupt:
+    if sys.argv[:1] != ["-m"]:  # 不是 python -m ppo_lib，由用户的程序去管
+        raise
+    print("被 Ctrl-C 停下了，还没有开始。", file=sys.stderr)
+    sys.exit(130)
 
 __all__ = [
     "ConfigError",

@@ -443,3 +443,18 @@ def test_a_diverging_run_exits_with_one_chinese_line(cli, capsys):
     assert error.startswith("训练发散了")
     out, err = capsys.readouterr()
     assert out.startswith("没有做完：停在第 0 次更新，共 5 次\n") and "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.3, 1.0])
+def test_ctrl_c_during_the_import_is_one_line(tmp_path, after):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppo_lib", "total_timesteps=10000", "tracker=none"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == "" and len(err.splitlines()) == 1
+    assert err.startswith("被 Ctrl-C 停下了")
