@@ -13,14 +13,14 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from ppo_lib.arguments import prepared
 from ppo_lib.batch import CALLBACK, BeforeJobs, resume_arguments, summary
 from ppo_lib.config import allowed, by_group, load_config, yaml_value
 from ppo_lib.jobs import explained, run_alone, run_one, stop
 from ppo_lib.progress import put, say
-from ppo_lib.run_dir import absolute, numbered
+from ppo_lib.run_dir import absolute, lock, numbered
 from ppo_lib.tracking import start_tracking
 
 USAGE = """用法：python -m ppo_lib [键=值 …]
@@ -107,14 +107,15 @@ def track_command(arguments: list[str]) -> None:
         sys.exit("用法：python -m ppo_lib track 目录 [键=值 …]")
     folder = absolute(arguments[0])
     cfg = load_config(folder / "config.yaml", arguments[1:])
-    tracking = start_tracking(folder, cfg, follow=False)
-    if tracking is None:
-        sys.exit(f"没有记录：tracker = {cfg.tracker!r}，wandb_mode = {cfg.wandb_mode!r}。")
-    recorded = max((end for end, _ in numbered(folder / "metrics")), default=0)
-    try:
-        complete, message = tracking.wait(recorded)
-    except KeyboardInterrupt:
-        stop(tracking.give_up(recorded, "没有等它记完")[1], 130)
+    with closing(lock(folder)):  # 正训练着的，跟踪进程也在记
+        tracking = start_tracking(folder, cfg, follow=False)
+        if tracking is None:
+            sys.exit(f"没有记录：tracker = {cfg.tracker!r}，wandb_mode = {cfg.wandb_mode!r}。")
+        recorded = max((end for end, _ in numbered(folder / "metrics")), default=0)
+        try:
+            complete, message = tracking.wait(recorded)
+        except KeyboardInterrupt:
+            stop(tracking.give_up(recorded, "没有等它记完")[1], 130)
     say(message)
     if not complete:
         sys.exit(1)

@@ -22,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ppo_lib.arguments import PARSER, quoted, readable
 from ppo_lib.config import ConfigError, PPOConfig, load_config
-from ppo_lib.jobs import continue_with, explained, latest
-from ppo_lib.run_dir import RunDirError, absolute, check_same
+from ppo_lib.jobs import continue_with, explained
+from ppo_lib.run_dir import RunDirError, absolute, check_same, latest
 
 CALLBACK = "++hydra.callbacks.ppo_lib._target_=ppo_lib.batch.BeforeJobs"
 """命令行上加的这一句，让 Hydra 在动手之前先叫 ``BeforeJobs``。"""

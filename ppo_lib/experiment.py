@@ -24,7 +24,7 @@ from ppo_lib.config import FIELDS, TRACED, ConfigError, PPOConfig, check_keys, c
 from ppo_lib.members import Members, Observer, Sick, chunk_lengths, stack
 from ppo_lib.policy import Policy, save_policy
 from ppo_lib.progress import Progress, say
-from ppo_lib.run_dir import RunDir, absolute, opened, write_netcdf, writing
+from ppo_lib.run_dir import RunDir, absolute, latest, opened, write_netcdf, writing
 from ppo_lib.tracking import Tracking, start_tracking
 
 UNITS = {
@@ -190,7 +190,7 @@ def explain_stop(members: Members, folder: RunDir | None) -> str:
     done = f"做了 {members.done} 次更新，共 {members.cfg.num_updates} 次"
     if folder is None:
         return f"{done}。"
-    return f"{done}；存到了第 {folder.latest()} 次，在 {folder.path}，用 resume=True 接着训练。"
+    return f"{done}；存到了第 {latest(folder.path)} 次，在 {folder.path}，用 resume=True 接着训练。"
 
 
 # ---------------------------------------------------------------- 旁观者

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from ppo_lib.config import CONFIG_FILE, ConfigError, PPOConfig
 from ppo_lib.experiment import Diverged, Run, train
 from ppo_lib.progress import put, say
-from ppo_lib.run_dir import RunDirError, numbered
+from ppo_lib.run_dir import RunDirError, latest
 
 
 @hydra.main(
@@ -141,10 +141,3 @@ def stop(message: str, code: int) -> None:
     """在 stderr 上说一行，以 code 退出。"""
     put(sys.stderr, f"{message}\n")
     sys.exit(code)
-
-
-def latest(folder: Path) -> int:
-    """一次运行存到了第几次更新；没有存过就是 0。"""
-    checkpoints = folder / "checkpoints"
-    saved = numbered(checkpoints) if checkpoints.exists() else []
-    return max((number for number, _ in saved), default=0)

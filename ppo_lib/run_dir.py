@@ -186,10 +186,6 @@ class RunDir:
         with writing(self.path):
             self.checkpoints.save(done, args=args, force=True)
 
-    def latest(self) -> int:
-        """最新的一份检查点是第几次更新之后的；一份也没有，就是 0。"""
-        return max((number for number, _ in numbered(self.path / "checkpoints")), default=0)
-
     def restore(self, like) -> Saved | None:
         """读回最新的一份读得出来的检查点；一份也没有存过时返回 None。
 
@@ -349,9 +345,14 @@ def read_chunks(
                 yield end, dict(rows)
 
 
+def latest(path: Path) -> int:
+    """目录里最新的一份检查点是第几次更新之后的；一份也没有，就是 0。"""
+    return max((number for number, _ in numbered(path / "checkpoints")), default=0)
+
+
 def numbered(folder: Path) -> list[tuple[int, Path]]:
     """名字是数的检查点（目录）和指标（.npz），按数的次序：(数, 路径)；写了一半的不算。"""
-    names = ((path.name.removesuffix(".npz"), path) for path in folder.iterdir())
+    names = ((path.name.removesuffix(".npz"), path) for path in folder.glob("*"))
     return sorted((int(name), path) for name, path in names if name.isdigit())
 
 

@@ -19,6 +19,7 @@ from ppo_lib.__main__ import help_text, main
 from ppo_lib.arguments import PARSER, prepared
 from ppo_lib.config import FIELDS
 from ppo_lib.members import compiled_programs
+from ppo_lib.run_dir import opened
 
 FEW = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "tracker=none"]
 TINY = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "num_seeds=2"]
@@ -445,15 +446,23 @@ def test_a_diverging_run_exits_with_one_chinese_line(cli, capsys):
     assert out.startswith("没有做完：停在第 0 次更新，共 5 次\n") and "Traceback" not in err
 
 
+def test_tracking_a_run_that_is_being_trained_is_refused(tmp_path, monkeypatch):
+    with opened(tmp_path, PPOConfig()):
+        monkeypatch.setattr(sys, "argv", ["ppo_lib", "track", str(tmp_path)])
+        with pytest.raises(SystemExit) as error:
+            main()
+    assert "正由另一次训练用着" in str(error.value)
+    assert not (tmp_path / "tracking").exists()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0.3, 1.0])
-def test_ctrl_c_during_the_import_is_one_line(tmp_path, after):
+def test_ctrl_c_during_the_import_is_one_line(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "ppo_lib", "total_timesteps=10000", "tracker=none"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    time.sleep(after)
+    time.sleep(1.5)  # 解释器起来了，import 还没有做完；做完了也是一行
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and len(err.splitlines()) == 1
