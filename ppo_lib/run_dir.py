@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -299,8 +300,21 @@ def opened(
 
 
 def absolute(path: str | Path) -> Path:
-    """用户写的路径 → 绝对路径；开头的 ~ 是他的主目录。"""
-    return Path(path).expanduser().resolve()
+    """用户写的路径 → 绝对路径；开头的 ~ 是他的主目录。
+
+    Raises:
+        RunDirError: 路径里有这个环境写不了的字（文件系统的编码是 ASCII，路径里有中文）。
+    """
+    whole = Path(path).expanduser().resolve()
+    try:
+        str(whole).encode()
+        os.fsencode(whole)
+    except UnicodeEncodeError:
+        raise RunDirError(
+            f"路径 {str(path)!r} 里有这个环境写不了的字（文件系统的编码是 {sys.getfilesystemencoding()}）。"
+            "请设环境变量 PYTHONUTF8=1，或换一个只有英文的路径。"
+        ) from None
+    return whole
 
 
 def lock(path: Path):

@@ -303,6 +303,13 @@ def test_paths_with_home_spaces_and_chinese(tmp_path, monkeypatch, whole, name):
     assert not (tmp_path / "~").exists()
 
 
+def test_a_path_that_this_environment_cannot_write_is_answered(tmp_path):
+    """文件系统的编码是 ASCII 时，Python 把中文的路径读成这样。"""
+    undecoded = os.fsencode("实验").decode("ascii", "surrogateescape")
+    with pytest.raises(RunDirError, match="写不了的字.*PYTHONUTF8=1"):
+        RunDir(tmp_path / undecoded, CFG)
+
+
 # ---------------------------------------------------------------- 网格
 
 AXES = dict(beta_1=[0.0, 0.9], activation=["relu", "tanh"])
