@@ -1,5 +1,6 @@
 """compiled.py：编译好的程序跟着源码走；改了却没有载入，就说出来。"""
 
+import dataclasses
 import importlib
 import os
 import shutil
@@ -10,21 +11,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tiny import TINY
 
 import ppo_lib
-from ppo_lib import PPOConfig, compiled, loss, train, training
+from ppo_lib import compiled, loss, train, training
 from ppo_lib.compiled import compiled_once
 
-CFG = PPOConfig(
-    env_name="CartPole-v1",
-    num_envs=2,
-    num_steps=16,
-    hidden_sizes=(8,),
-    num_minibatches=2,
-    update_epochs=1,
-    total_timesteps=10 * 32,
-    num_seeds=1,
-)
+CFG = dataclasses.replace(TINY, total_timesteps=10 * 32, num_seeds=1)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from tiny import TINY
 
 from ppo_lib import (
-    PPOConfig,
     RunDirError,
     experiment,
     load_config,
@@ -28,17 +28,7 @@ from ppo_lib import (
 from ppo_lib.run_dir import RunDir, digest, read_chunks
 from ppo_lib.tracking import worker
 
-CFG = PPOConfig(
-    env_name="CartPole-v1",
-    num_envs=2,
-    num_steps=16,
-    hidden_sizes=(8,),
-    num_minibatches=2,
-    update_epochs=1,
-    total_timesteps=60 * 32,
-    num_seeds=2,
-    tracker="none",
-)
+CFG = TINY
 EVERY = dict(progress=False, chunk_updates=10, checkpoint_every=2)  # 检查点在 20、40、60
 
 

@@ -11,22 +11,13 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
+from tiny import TINY
 
-from ppo_lib import PPOConfig, RunDirError, experiment, load_policy, members, run_dir, train
+from ppo_lib import RunDirError, experiment, load_policy, members, run_dir, train
 from ppo_lib.config import to_yaml
 from ppo_lib.interrupts import Interrupts
 
-CFG = PPOConfig(
-    env_name="CartPole-v1",
-    num_envs=2,
-    num_steps=16,
-    hidden_sizes=(8,),
-    num_minibatches=2,
-    update_epochs=1,
-    total_timesteps=60 * 32,
-    num_seeds=2,
-    tracker="none",
-)
+CFG = TINY
 EVERY = dict(progress=False, chunk_updates=10, checkpoint_every=2)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="信号是 POSIX 的")

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 import xarray as xr
+from tiny import TINY
 
 from ppo_lib import (
     ConfigError,
@@ -26,17 +28,7 @@ from ppo_lib import (
 )
 from ppo_lib.policy import PolicyError
 
-CFG = PPOConfig(
-    env_name="CartPole-v1",
-    num_envs=2,
-    num_steps=16,
-    hidden_sizes=(8,),
-    num_minibatches=2,
-    update_epochs=1,
-    total_timesteps=10 * 32,
-    num_seeds=2,
-    tracker="none",
-)
+CFG = dataclasses.replace(TINY, total_timesteps=10 * 32)
 EXPLODES = dict(vars(CFG), optimizer="sgd", lr=1e30, max_grad_norm=1e30, anneal_lr=False)
 
 

@@ -14,23 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from tiny import TINY
 
-from ppo_lib import PPOConfig, tracking, train
+from ppo_lib import tracking, train
 from ppo_lib.config import to_yaml
 from ppo_lib.tracking import describe_job, start_tracking
 from ppo_lib.tracking.worker import rows_of
 
-CFG = PPOConfig(
-    env_name="CartPole-v1",
-    num_envs=2,
-    num_steps=16,
-    hidden_sizes=(8,),
-    num_minibatches=2,
-    update_epochs=1,
-    total_timesteps=60 * 32,
-    num_seeds=2,
-    seed=3,
-)
+CFG = dataclasses.replace(TINY, tracker="wandb", seed=3)
 QUIET = dict(progress=False, chunk_updates=10)
 
 
