@@ -16,6 +16,7 @@ import pytest
 import yaml
 from conftest import give_up
 from docutils import nodes
+from fontTools.ttLib import TTFont
 
 from book.tools.extension import progress as book_progress
 from book.tools.extension import search as book_search
@@ -816,7 +817,9 @@ def test_icons_need_no_script(book_html, open_page):
     content = (
         "getComputedStyle(document.querySelector('.fa-magnifying-glass'), '::before').content"
     )
-    assert page.evaluate(content) not in ("none", "normal", '""')
+    character = page.evaluate(content).strip('"')
+    font = TTFont(book_html / "_static/vendor/fontawesome/webfonts/fa-solid-900.woff2")
+    assert ord(character) in font.getBestCmap(), "字体里没有这个图标，画出来是方框"
 
 
 @pytest.mark.slow

@@ -143,8 +143,9 @@ def keep_used_icons(out: Path, pages: list[Path]) -> None:
         if ICON_RULE.search(text):
             text = ICON_RULE.sub(keep, text)
             sheet.write_text(text, encoding="utf-8")
-        # 留下的图标，和样式表直接写出的码位
+        # 留下的图标，和样式表直接写出的码位；减过的样式表里写的是字符本身
         characters |= {int(code, 16) for code in re.findall(r'"\\([ef][0-9a-f]{3})"', text)}
+        characters |= {ord(character) for character in re.findall("[\ue000-\uf8ff]", text)}
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     fonts = out / "_static/vendor/fontawesome/webfonts"
     for font in fonts.glob("*.woff2"):
