@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppo_lib import PPOConfig, train
-from ppo_lib.statistics import bootstrap_band
+from ppo_lib.statistics import bootstrap_band, final_scores
 
 SOLVING = dict(activation="tanh", ent_coef=0.05)
 ALL_SAMPLES = dict(update_epochs=4, shuffle="samples")
@@ -139,8 +139,7 @@ def measure(row: Row, scale: float = 1.0) -> dict[str, Any]:
         PPOConfig(**row.changes, total_timesteps=steps, num_seeds=row.seeds), progress=False
     )
     returns = run.metrics["return"]  # (seed, update)
-    last = returns.isel(update=slice(-max(1, returns.sizes["update"] // 10), None))
-    scores = last.mean("update").values
+    scores = final_scores(run.metrics).values
     low, high = bootstrap_band(scores, np.mean, draws=10_000)
     return dict(
         name=row.name,

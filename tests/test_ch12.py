@@ -15,6 +15,7 @@ from ppo_lib.course.ch12 import (
     check_potential_based,
 )
 from ppo_lib.course.experiment import patched
+from ppo_lib.statistics import difference_interval
 
 
 @pytest.mark.parametrize("answer", [{1, 3, 5}, [5, 3, 1], np.array([1, 3, 5])])
@@ -159,7 +160,7 @@ def test_false_alarms_of_a_real_difference():
     """同一份配置时误报少；两组完全分开时，差的带不含 0。"""
     scores = np.random.default_rng(0).normal(size=60)
     assert 0.01 < ch12.false_alarms(scores, trials=60) < 0.25
-    assert ch12.difference_band(scores[:10] + 9, scores[10:20])[1] > 0
+    assert difference_interval(scores[:10] + 9, scores[10:20])[1] > 0
 
 
 @pytest.mark.slow

@@ -15,11 +15,10 @@ from ppo_lib.course.ch14 import (
     check_predictions,
     check_printed,
     check_sources,
-    conclude,
-    difference_band,
     judge_predictions,
 )
-from ppo_lib.statistics import iqm
+from ppo_lib.course.comparison import conclude
+from ppo_lib.statistics import difference_interval, iqm
 
 KEYS = {
     1: "ent_coef",
@@ -211,12 +210,12 @@ def with_loop(ours, base):
 
 
 def one_sided(ours, base):
-    difference, low, high = difference_band(ours, base)
+    difference, low, high = difference_interval(ours, base)
     return difference, difference - (difference - low) / 3, difference + (high - difference) / 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answer", [difference_band, with_loop])
+@pytest.mark.parametrize("answer", [difference_interval, with_loop])
 def test_14_8_right(answer):
     assert check_compare(answer).passed
 
@@ -224,12 +223,12 @@ def test_14_8_right(answer):
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
-        (lambda a, b: difference_band(b, a), "正负反了"),
+        (lambda a, b: difference_interval(b, a), "正负反了"),
         (lambda a, b: (a.mean() - b.mean(), -1e3, 1e3), "平均值"),
         (one_sided, "太窄"),
-        (lambda a, b: (difference_band(a, b)[0], -500.0, 500.0), "太宽"),
-        (lambda a, b: (difference_band(a, b)[0], 900.0, 901.0), "之间"),
-        (lambda a, b: difference_band(a, b)[0], "出错"),
+        (lambda a, b: (difference_interval(a, b)[0], -500.0, 500.0), "太宽"),
+        (lambda a, b: (difference_interval(a, b)[0], 900.0, 901.0), "之间"),
+        (lambda a, b: difference_interval(a, b)[0], "出错"),
         (lambda a, b: None, "三个数"),
     ],
 )

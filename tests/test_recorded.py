@@ -13,13 +13,12 @@ from ppo_lib.config import to_yaml
 from ppo_lib.course.experiment import (
     Experiment,
     all_experiments,
-    final_scores,
     patched,
     run_experiment,
     run_variant,
 )
 from ppo_lib.recorded import DATA_DIR, load_grid, load_runs, save_grid, save_runs, thin
-from ppo_lib.statistics import iqm
+from ppo_lib.statistics import final_scores, iqm
 
 GRIDS = sorted(path.stem.removeprefix("grid_") for path in DATA_DIR.glob("grid_*.npz"))
 

@@ -21,8 +21,9 @@ from ppo_lib.config import (
     load_config,
     yaml_value,
 )
-from ppo_lib.course.experiment import Experiment, final_scores
+from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
+from ppo_lib.statistics import final_scores, whole_run_scores
 from ppo_lib.training import take_minibatches
 
 # ---------------------------------------------------------------- 步数的算术
@@ -228,7 +229,7 @@ EXPERIMENTS |= {
 
 def scores_and_means(runs: xr.Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """做法的名字 → (每个种子最后十分之一的平均 (seed,), 整段的平均 (seed,))。"""
-    final, whole = final_scores(runs), runs["return"].mean("point")
+    final, whole = final_scores(runs), whole_run_scores(runs)
     return {
         str(name): (final.sel(variant=name).values, whole.sel(variant=name).values)
         for name in runs["variant"].values

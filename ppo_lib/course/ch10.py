@@ -14,10 +14,10 @@ from matplotlib.patches import Rectangle
 from omegaconf import OmegaConf
 
 from ppo_lib.config import PPOConfig
-from ppo_lib.course.experiment import Experiment, final_scores
+from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.recorded import load_grid
-from ppo_lib.statistics import bootstrap_band, iqm
+from ppo_lib.statistics import bootstrap_band, final_scores, iqm
 from ppo_lib.widgets.explorer import ReturnExplorer, check_dataset, train_live
 
 # ---------------------------------------------------------------- 实验

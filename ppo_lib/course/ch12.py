@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 
 from ppo_lib import envs, training
 from ppo_lib.config import PPOConfig
-from ppo_lib.course.ch14 import conclude, difference_band
-from ppo_lib.course.experiment import Experiment, final_scores
+from ppo_lib.course.comparison import conclude
+from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.diagnostics import update_running_grad
 from ppo_lib.plotting import COLORS
+from ppo_lib.statistics import difference_interval, final_scores
 
 # ---------------------------------------------------------------- 实验
 
@@ -223,7 +224,7 @@ def differences(runs: xr.Dataset, base) -> dict[str, tuple[float, float, float]]
     """一个实验里每种做法与基准之差：{做法: (差, 下界, 上界)}，不含基准自己。base (seeds,)。"""
     scores = final_scores(runs)  # (variant, seed)
     return {
-        str(name): difference_band(scores.sel(variant=name).values, base)
+        str(name): difference_interval(scores.sel(variant=name).values, base)
         for name in scores["variant"].values
         if name != BASE
     }
@@ -240,7 +241,7 @@ def false_alarms(scores, size: int = 10, trials: int = 400) -> float:
     alarms = 0
     for _ in range(trials):
         picked = rng.permutation(scores)[: 2 * size]
-        _, low, high = difference_band(picked[:size], picked[size:], draws=500)
+        _, low, high = difference_interval(picked[:size], picked[size:], draws=500)
         alarms += low > 0 or high < 0
     return alarms / trials
 

@@ -9,39 +9,13 @@ import numpy as np
 import xarray as xr
 
 from ppo_lib.config import PPOConfig
-from ppo_lib.course.experiment import final_scores
+from ppo_lib.course.comparison import conclude
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.experiment import sweep, train
-from ppo_lib.statistics import iqm
+from ppo_lib.statistics import difference_interval, final_scores
 
 BASE = PPOConfig(env_name="CartPole-v1", total_timesteps=100_000, num_seeds=10)
 """这一章的实验都用它：CartPole，十万步，默认的键。"""
-
-
-# ---------------------------------------------------------------- 比较两组种子
-
-
-def difference_band(ours, base, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """两组种子的四分位均值之差，和它的 95% 自助置信带：两组各自有放回地重抽。
-
-    Args:
-        ours, base: 每个种子的成绩，(seeds,)；两组的个数可以不同。
-
-    Returns:
-        (差, 下界, 上界)，差 = ours - base。
-    """
-    rng = np.random.default_rng(seed)
-    ours, base = np.asarray(ours), np.asarray(base)
-    differences = iqm(rng.choice(ours, (len(ours), draws))) - iqm(
-        rng.choice(base, (len(base), draws))
-    )
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return float(iqm(ours) - iqm(base)), float(low), float(high)
-
-
-def conclude(low: float, high: float) -> str:
-    """由差的置信带下结论：变好、变差，或看不出差别。"""
-    return "变好" if low > 0 else "变差" if high < 0 else "看不出差别"
 
 
 # ---------------------------------------------------------------- 任务四：三份病历
@@ -85,7 +59,7 @@ def judge_predictions(prediction, scores: dict[str, np.ndarray]) -> list[tuple]:
     """把猜的和量的摆在一起：[(改动, 猜的, 量的, 差, 下界, 上界)]。"""
     rows = []
     for name in CHANGES:
-        difference, low, high = difference_band(scores[name], scores["默认"])
+        difference, low, high = difference_interval(scores[name], scores["默认"])
         rows.append(
             (name, prediction.get(name, "—"), conclude(low, high), difference, low, high)
         )
@@ -278,7 +252,7 @@ def check_compare(compare) -> str:
     answers = [compare(*pair) for pair in (far, near, outlier)]
     if any(answer is None or len(answer) != 3 for answer in answers):
         raise Mistake("请返回三个数：(差, 下界, 上界)。")
-    expected = [difference_band(*pair) for pair in (far, near, outlier)]
+    expected = [difference_interval(*pair) for pair in (far, near, outlier)]
     if np.isclose(answers[0][0], -expected[0][0], rtol=0.05):
         raise Mistake("差的正负反了：应当是第一组减第二组。")
     if np.isclose(answers[2][0], outlier[0].mean() - outlier[1].mean(), rtol=0.05):

@@ -15,7 +15,6 @@ import importlib
 import pkgutil
 import re
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from unittest import mock
@@ -80,20 +79,6 @@ def run_experiment(experiment: Experiment, **changes) -> xr.Dataset:
     return xr.concat(runs, names, coords="all", compat="equals").transpose(
         "variant", "seed", "point"
     )
-
-
-def final_scores(runs: xr.Dataset, metric: str = "return") -> xr.DataArray:
-    """最后十分之一的平均，去掉最后一维（point 或 update）：(variant, seed, point) → (variant, seed)。
-
-    中途停下的训练，最后十分之一不是真的最后，会发出警告。
-    """
-    if runs.attrs.get("complete", 1) == 0:
-        warnings.warn(
-            "这是中途停下的训练，算的是停下之前的十分之一。", RuntimeWarning, stacklevel=2
-        )
-    along = "point" if "point" in runs[metric].dims else "update"
-    last = max(1, runs.sizes[along] // 10)
-    return runs[metric].isel({along: slice(-last, None)}).mean(along)
 
 
 def all_experiments() -> dict[str, Experiment]:

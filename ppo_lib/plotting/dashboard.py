@@ -17,7 +17,7 @@ from scipy.optimize import isotonic_regression
 from ppo_lib.config import yaml_value
 from ppo_lib.plotting.curves import LABELS, STEPS_LABEL, forward_fill, plot_metric
 from ppo_lib.plotting.style import COLORS, new_figure
-from ppo_lib.statistics import iqm
+from ppo_lib.statistics import final_scores, iqm
 
 PANELS = (
     "return",  # 学会了没有
@@ -93,8 +93,7 @@ def dashboard_alt(*runs, labels: Sequence[str] | None = None) -> str:
 
 def final_return(dataset: xr.Dataset) -> float:
     """最后十分之一的更新里，每个种子取平均回报，再求四分位均值；没有走完的回合时是 NaN。"""
-    last = slice(-max(1, dataset.sizes["update"] // 10), None)
-    scores = dataset["return"].isel(update=last).mean("update").dropna("seed").values
+    scores = final_scores(dataset).dropna("seed").values
     return float(iqm(scores)) if len(scores) else np.nan
 
 

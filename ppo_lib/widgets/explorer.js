@@ -47,10 +47,15 @@ export function quantile(scores, q) {
   return sorted[low] + (place - low) * (sorted[high] - sorted[low]);
 }
 
-// 每个种子最后十分之一的点的平均（跳过 NaN），去掉一个回合也没有走完的种子。
+// 每个种子最后十分之一的平均（跳过 NaN），同 ppo_lib.statistics.final_scores：不是整数时，最早的点只算零头。
+// 去掉一个回合也没有走完的种子。
 export function finalScores(rows) {
-  return rows.map((row) => mean(row.slice(-Math.max(1, Math.floor(row.length / 10))).filter(Number.isFinite)))
-    .filter(Number.isFinite);
+  return rows.map((row) => {
+    const weight = (i) => Math.min(1, Math.max(0, row.length / 10 - (row.length - 1 - i)));
+    const known = row.map((x, i) => [x, weight(i)]).filter(([x, w]) => Number.isFinite(x) && w > 0);
+    const total = known.reduce((sum, [, w]) => sum + w, 0);
+    return known.reduce((sum, [x, w]) => sum + x * w, 0) / total; // 没有时 0 / 0 = NaN
+  }).filter(Number.isFinite);
 }
 
 // 科学记数，例如 2.5×10⁻⁴。
