@@ -71,11 +71,17 @@ def test_bands_of_all_cells_are_those_of_one_cell():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_explorer_starts_at_the_recorded_configuration_and_trains_new_seeds(name, monkeypatch):
-    trained = []
-    monkeypatch.setattr(ch10, "train_live", trained.append)
+    trained, first = [], []
+
+    def record(cfg, first_seed):
+        trained.append(cfg)
+        first.append(first_seed)
+
+    monkeypatch.setattr(ch10, "train_live", record)
     widget = explorer(name, beta_1=0.95)
     cfg = grid_config(name)
-    assert trained[0].seed == NEW_SEED and trained[0].num_seeds == 5
+    assert first == [NEW_SEED] and trained[0].num_seeds == 5
+    assert NEW_SEED not in load_grid(name)["seed"]
     assert trained[0].env_name == cfg.env_name
     assert widget.chosen["beta_1"] == 0.95
     for axis in set(widget.chosen) - {"beta_1"}:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import ipywidgets
@@ -184,6 +185,39 @@ def test_live_training_tells_what_went_wrong_and_answers_hello():
 def test_train_live_refuses_static_keys():
     with pytest.raises(ConfigError, match="num_envs 是静态的键"):
         train_live(PPOConfig())({"num_envs": 4}, print)
+
+
+def test_a_second_press_trains_the_next_seeds_and_pools_them(monkeypatch):
+    """同一点再按一次是新的种子，与先前的合在一起；换一点从头数；中断的不算数。"""
+    trained, stop = [], []
+
+    def fake_train(cfg, progress, on_chunk):
+        trained.append((cfg.beta_1, *cfg.seeds))
+        rows = np.array([[s, s + 0.5, s + 0.25] for s in cfg.seeds])
+        full = xr.Dataset(
+            {"return": (("seed", "update"), rows), "entropy": (("seed", "update"), rows)},
+            {"seed": list(cfg.seeds), "timesteps": ("update", [10, 20, 30])},
+        )
+        for updates in (1, 3):
+            on_chunk(full.isel(update=slice(updates)))
+        return types.SimpleNamespace(metrics=full, interrupted=bool(stop))
+
+    monkeypatch.setattr("ppo_lib.widgets.explorer.train", fake_train)
+    widget = explorer(live=train_live(PPOConfig(num_seeds=2)))
+    seen = []
+    widget.observe(lambda change: seen.append(change["new"]), "live_curve")
+    widget.verify({"beta_1": 0.5})
+    stop.append(True)
+    widget.verify({"beta_1": 0.5})
+    stop.clear()
+    widget.verify({"beta_1": 0.5})
+    widget.verify({"beta_1": 0.9})
+    again, other = [(0.5, 102, 103)] * 2, [(0.9, 100, 101)]
+    assert trained == [(0.5, 100, 101), *again, *other]
+    third = [curve for curve in seen if curve["seeds"] == [100, 101, 102, 103]][-3:]
+    assert [curve["timesteps"] for curve in third] == [[10], [10, 20, 30], [10, 20, 30]]
+    assert third[-1]["done"] and third[-1]["returns"][2] == [102, 102.5, 102.25]
+    assert widget.live_curve["seeds"] == [100, 101]
 
 
 @pytest.mark.slow
@@ -629,7 +663,7 @@ def test_explorer_with_a_kernel_asks_for_training(open_widgets):
           seen.push([button.disabled, note.textContent]);
           button.click();
           seen.push([button.disabled, note.textContent]);
-          model.set("live_curve", { values: sent[1].values, timesteps: [1, 2], returns: [[null, 2], [1, 3]], done: false });
+          model.set("live_curve", { values: sent[1].values, seeds: [100, 101], timesteps: [1, 2], returns: [[null, 2], [1, 3]], done: false });
           seen.push([button.disabled, note.textContent]);
           model.set("live_curve", { ...state.live_curve, done: true, seconds: 1.5 });
           seen.push([button.disabled, note.textContent]);
@@ -650,7 +684,8 @@ def test_explorer_with_a_kernel_asks_for_training(open_widgets):
     assert disabled == (True, False, True, True, False)
     assert notes[0] == "没有内核，这里只有记录" and "按一下" in notes[1] and "编译" in notes[2]
     assert "正在 β₁ = 0.9" in notes[3]
-    assert "训练了 1.5 秒：2 个种子最后十分之一的平均回报是 2.5" in notes[4]
+    assert "训练了 1.5 秒：种子 100 到 101，2 个种子最后十分之一的平均回报是 2.5" in notes[4]
+    assert "再按一次，换接下来的种子" in notes[4]
 
 
 @pytest.mark.slow
@@ -824,6 +859,7 @@ kernelspec:
 
 ```{code-cell} ipython3
 import sys
+import types
 sys.path.insert(0, TESTS)
 from test_widgets import everything
 clip, gae, adam, explore, quiz = everything()

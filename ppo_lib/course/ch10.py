@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 
@@ -35,7 +34,7 @@ EXPERIMENTS = {
             "β₁ 0.95，ε 0.3": dict(beta_1=0.95, clip_eps=0.3),
             "β₁ 0.95，lr 0.008": dict(beta_1=0.95, lr=8e-3),
             "β₁ 0.99 里最好的一格": dict(beta_1=0.99, clip_eps=0.05, ent_coef=0.1),
-            "β₁ 0.999 里最好的一格": dict(beta_1=0.999, clip_eps=0.15, ent_coef=0.0),
+            "β₁ 0.999 里最好的一格": dict(beta_1=0.999, clip_eps=0.2, ent_coef=0.01),
             "β₁ 0.999，lr 0.0005": dict(beta_1=0.999, lr=5e-4),
         },
         points=25,
@@ -101,7 +100,7 @@ def explorer(name: str, **start: float) -> ReturnExplorer:
         grid,
         axes=axes,
         start={axis: getattr(cfg, axis) for axis in axes} | start,
-        live=train_live(dataclasses.replace(cfg, seed=NEW_SEED)),
+        live=train_live(cfg, NEW_SEED),
         caption=caption(name),
     )
 

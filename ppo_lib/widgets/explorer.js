@@ -117,7 +117,9 @@ function liveWords(axes, curve) {
     `${label} = ${axisFormat(values)(curve.values[name])}`).join("，");
   if (curve.error) return `在 ${where} 没有训练完：${curve.error}`;
   if (!curve.done) return `正在 ${where} 训练，虚线会越画越长`;
-  return `在 ${where} 训练了 ${curve.seconds} 秒：${readout(curve.returns.map(fromJson))}`;
+  const seeds = curve.seeds?.length ? `种子 ${curve.seeds[0]} 到 ${curve.seeds.at(-1)}，` : "";
+  return `在 ${where} 训练了 ${curve.seconds} 秒：${seeds}${readout(curve.returns.map(fromJson))}。` +
+    "在这一点再按一次，换接下来的种子，合在一起算";
 }
 
 // 有内核时才用得上的按钮；问一声，有回答才算有内核。

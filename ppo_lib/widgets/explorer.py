@@ -91,19 +91,41 @@ def plain(values) -> list:
 LiveCallback = Callable[[dict, Callable[[xr.Dataset], None]], None]
 
 
-def train_live(cfg: PPOConfig) -> LiveCallback:
+FIRST_NEW_SEED = 100
+"""“用真的训练验证”的种子从这里起；录下的网格用的是 0 到 4。"""
+
+
+def train_live(cfg: PPOConfig, first_seed: int = FIRST_NEW_SEED) -> LiveCallback:
     """用真的训练验证：按 cfg 训练，只换上滑块选的动态的键，所以不重新编译。
+
+    种子不用 cfg.seed，从 first_seed 起：拿录过的种子重跑，会得到同样的曲线，不是新的证据。在同一点
+    再按一次，用接下来的 cfg.num_seeds 个种子，与先前的合在一起；换一点，又从 first_seed 起。
 
     >>> ReturnExplorer(dataset, live=train_live(cfg))
     """
+    finished: dict[tuple, list[xr.Dataset]] = {}  # 滑块的值 → 这一点训练完的，一次一个
 
     def live(values: dict, show: Callable[[xr.Dataset], None]) -> None:
         static = [name for name in values if name not in TRACED]
         if static:
             raise ConfigError(f"{'、'.join(static)} 是静态的键，换一个值要重新编译。")
-        train(dataclasses.replace(cfg, **values), progress=False, on_chunk=show)
+        earlier = finished.setdefault(tuple(sorted(values.items())), [])
+        seed = first_seed + len(earlier) * cfg.num_seeds
+        run = train(
+            dataclasses.replace(cfg, **values, seed=seed),
+            progress=False,
+            on_chunk=lambda now: show(pooled([*earlier, now])),
+        )
+        if not run.interrupted:
+            earlier.append(run.metrics)
 
     return live
+
+
+def pooled(runs: Sequence[xr.Dataset]) -> xr.Dataset:
+    """几次训练的回报合成一份，(seed, update)，种子接在一起；只留大家都走到的更新。"""
+    updates = min(run.sizes["update"] for run in runs)
+    return xr.concat([run[["return"]].isel(update=slice(updates)) for run in runs], "seed")
 
 
 class ReturnExplorer(CourseWidget):
@@ -134,7 +156,7 @@ class ReturnExplorer(CourseWidget):
     chosen = traitlets.Dict().tag(sync=True)  # {轴: 要的值}
     caption = traitlets.Unicode().tag(sync=True)
     live_offered = traitlets.Bool().tag(sync=True)
-    live_curve = traitlets.Dict().tag(sync=True)  # {values, timesteps, returns, done, …}
+    live_curve = traitlets.Dict().tag(sync=True)  # {values, seeds, timesteps, returns, done, …}
 
     def __init__(
         self,
@@ -175,13 +197,18 @@ class ReturnExplorer(CourseWidget):
     def verify(self, values: dict) -> None:
         """在 values 处真的训练一次，边训练边把曲线送到网页。出错就把话送过去。"""
         start = time.perf_counter()
-        curve = {"values": values, "timesteps": [], "returns": [], "done": False}
+        curve = {
+            "values": values, "seeds": [], "timesteps": [], "returns": [], "done": False,
+        }  # fmt: skip
         self.live_curve = curve
 
         def show(dataset: xr.Dataset) -> None:
             returns = dataset["return"].transpose("seed", ...).values  # (seed, update)
             steps = [int(x) for x in dataset["timesteps"].values]
-            self.live_curve = curve | {"timesteps": steps, "returns": plain(returns)}
+            seeds = [int(x) for x in dataset["seed"].values]
+            self.live_curve = curve | {
+                "seeds": seeds, "timesteps": steps, "returns": plain(returns),
+            }  # fmt: skip
 
         try:
             self._live(values, show)
