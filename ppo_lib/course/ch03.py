@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -23,8 +24,9 @@ from ppo_lib.config import (
 )
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
+from ppo_lib.diagnostics import global_norm
 from ppo_lib.statistics import final_scores, whole_run_scores
-from ppo_lib.training import take_minibatches
+from ppo_lib.training import gradient_step, take_minibatches
 
 # ---------------------------------------------------------------- 步数的算术
 
@@ -194,6 +196,9 @@ EXPERIMENTS = {
 }  # fmt: skip
 """moves：参数动的次数、小批次的大小、经验的新旧，分开来改。"""
 
+FEW_MOVES = ("2 遍，每步 512 条", "2 遍，每步 128 条", "4 个环境，1 个小批次")
+"""都只动四百次左右的三种；fresh 用 100 个新种子再比一次。"""
+
 ONE_AT_A_TIME = {
     "traced": {
         "lr": (2.5e-4, 1e-3, 1e-2, 4e-2),
@@ -224,6 +229,83 @@ EXPERIMENTS |= {
         points=24,
     )
     for kind, keys in ONE_AT_A_TIME.items()
+}
+
+RETESTED = ("gamma=0.999", "gamma=1.0", "gae_lambda=1.0", "vf_coef=0.0", "num_steps=512")
+"""敏感度里单独看像有差别、按 Holm 修正后却没有定论的改动；换 30 个新种子再测。"""
+
+SENSITIVITY = EXPERIMENTS["traced"].variants | EXPERIMENTS["static"].variants
+
+EXPERIMENTS |= {
+    "fresh": Experiment(
+        dataclasses.replace(EXPERIMENTS["moves"].base, seed=100, num_seeds=100),
+        {name: EXPERIMENTS["moves"].variants[name] for name in FEW_MOVES},
+        points=24,
+        patches={
+            name: EXPERIMENTS["moves"].patches[name]
+            for name in FEW_MOVES
+            if name in EXPERIMENTS["moves"].patches
+        },
+    ),
+    "retest": Experiment(
+        dataclasses.replace(EXPERIMENTS["traced"].base, seed=100, num_seeds=30),
+        {name: SENSITIVITY[name] for name in ("默认", *RETESTED)},
+        points=24,
+    ),
+}
+
+EXPERIMENTS["full_batch"] = Experiment(
+    EXPERIMENTS["traced"].base,
+    {"8 遍，1 个小批次": dict(update_epochs=8, num_minibatches=1)},
+    points=24,
+)
+"""不切小批次，遍数加到四倍：每次更新的步数与默认的 2 遍 × 4 个小批次相同。"""
+
+# ---------------------------------------------------------------- 路程
+
+
+def with_path(learner, minibatch, **rest):
+    """换掉 ``gradient_step``：照样走一步，另外记下这一步多长、参数离起点多远。
+
+    长度都把全部参数看成一个长向量。离起点的位移存在 learner 的第三格，那里原来是滑动梯度，它只管诊断。
+    """
+    before, _, moved = learner
+    (params, opt_state, _), metrics = gradient_step(learner, minibatch, **rest)
+    step = jax.tree.map(jnp.subtract, params, before)
+    moved = jax.tree.map(jnp.add, moved, step)
+    lengths = {"step_length": global_norm(step), "distance": global_norm(moved)}
+    return (params, opt_state, moved), metrics | lengths
+
+
+PATHS = {
+    "paths": (
+        dataclasses.replace(EXPERIMENTS["moves"].base, seed=200, num_seeds=20),
+        {
+            f"{384 * times} × {lr:g}": dict(update_epochs=2 * times, lr=lr)
+            for times in (1, 4)
+            for lr in (0.001, 0.004, 0.016)
+        },
+    ),
+    "optimizers": (
+        dataclasses.replace(EXPERIMENTS["traced"].base, seed=100),
+        {
+            "Adam": {},
+            "Adam，beta_1 = 0": dict(beta_1=0.0),
+            "RMSprop": dict(optimizer="rmsprop"),
+        }
+        | {f"SGD，lr = {lr:g}": dict(optimizer="sgd", lr=lr) for lr in (0.004, 0.04, 0.4, 4.0)},
+    ),
+}
+
+EXPERIMENTS |= {
+    name: Experiment(
+        base,
+        variants,
+        metrics=("return", "step_length", "distance"),
+        points=24,
+        patches={v: {"ppo_lib.training.gradient_step": with_path} for v in variants},
+    )
+    for name, (base, variants) in PATHS.items()
 }
 
 
