@@ -4,6 +4,7 @@
 
 读者会把一格再运行一次，也会在同一个内核里把整本从头再来。所以每一格先连着运行两次，全部做完以后，
 整本再来一遍：第一格，第一格，第二格，第二格……最后一格，最后一格，第一格，第二格……最后一格。
+读者还会打开 %autoreload 改库的源码。所以每本用自己的一份 ppo_lib，第二遍之前把各个文件都改一改，重新载入。
 训练是确定的，所以只有每格的头一次真的编译和计算，以后交出记下的结果和用时；其余的（查缓存、存盘、画图、
 小组件、检查）每次都真做。
 """
@@ -26,6 +27,52 @@ HEAVY = (
     "ppo_lib.course.ch09.watch_critic",
 )
 """训练之外费时的函数：只算数，同样的参数给出同样的结果。"""
+
+
+REPLACED = ("ppo_lib.members", *(path.rpartition(".")[0] for path in HEAVY))
+"""``remember`` 换过里面函数的文件：重新载入就换回去了，所以不改。"""
+
+
+def own_copy():
+    """这个内核自己的一份 ppo_lib，改了不碍别的；打开 %autoreload。"""
+    import importlib.util
+    import shutil
+    import sys
+    import tempfile
+
+    from IPython import get_ipython
+
+    (installed,) = importlib.util.find_spec("ppo_lib").submodule_search_locations
+    folder = tempfile.mkdtemp()
+    shutil.copytree(installed, f"{folder}/ppo_lib")
+    sys.path.insert(0, folder)
+    get_ipython().run_line_magic("load_ext", "autoreload")
+    get_ipython().run_line_magic("autoreload", "2")
+
+
+def edit(replaced: tuple[str, ...]):
+    """在载入了的每个库文件末尾加一行，replaced 除外。"""
+    import sys
+    import time
+    from pathlib import Path
+
+    time.sleep(1.1)  # 有的文件系统，修改时间只到秒
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "ppo_lib" and name not in replaced:
+            with Path(module.__file__).open("a", encoding="utf-8") as file:
+                file.write("\nEDITED = True\n")
+
+
+def check_reloaded(replaced: tuple[str, ...]):
+    """改过的都重新载入了，没有一个失败。"""
+    import sys
+
+    from IPython import get_ipython
+
+    reloader = get_ipython().magics_manager.registry["AutoreloadMagics"]._reloader
+    rooms = [x for x in sys.modules if x.partition(".")[0] == "ppo_lib" and x not in replaced]
+    stale = [name for name in rooms if not hasattr(sys.modules[name], "EDITED")]
+    assert rooms and not stale and not reloader.failed, (stale, list(reloader.failed))
 
 
 def remember(first: str, heavy: tuple[str, ...]):
@@ -114,23 +161,25 @@ def remember(first: str, heavy: tuple[str, ...]):
     get_ipython().events.register("pre_run_cell", notice)
 
 
-REMEMBER = f"""\
-{inspect.getsource(remember)}
-
-remember({TIMES["first"]!r}, {HEAVY!r})
-del remember"""
+def calling(function, *arguments):
+    """定义 function 再调用它的一格，名字用过就删。"""
+    call = f"{function.__name__}({', '.join(map(repr, arguments))})"
+    source = f"{inspect.getsource(function)}\n\n{call}\ndel {function.__name__}"
+    return nbformat.v4.new_code_cell(source, id=function.__name__.replace("_", "-"))
 
 
 def doubled(notebook):
     """每一格连着运行两次、整本再来一遍的笔记本；只留代码。"""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     numbered = [*enumerate(cells, 1)]
-    order = [(n, cell, time) for n, cell in numbered for time in ("first", "again")]
-    order += [(n, cell, "round2") for n, cell in numbered]
     result = nbformat.v4.new_notebook(metadata=notebook.metadata)
     result.cells = [
-        nbformat.v4.new_code_cell(REMEMBER, id="remember"),
-        *[labelled(*entry) for entry in order],
+        calling(own_copy),
+        calling(remember, TIMES["first"], HEAVY),
+        *[labelled(n, cell, time) for n, cell in numbered for time in ("first", "again")],
+        calling(edit, REPLACED),
+        calling(check_reloaded, REPLACED),
+        *[labelled(n, cell, "round2") for n, cell in numbered],
     ]
     return result
 
