@@ -68,7 +68,7 @@ def grid_iqm(name: str) -> xr.DataArray:
 
 
 def grid_bands(scores: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """每一格的 95% 置信带，两个 (各个轴)。scores 是 (各个轴, seed)。"""
+    """每一格的 95% 置信区间，两个 (各个轴)。scores 是 (各个轴, seed)。"""
     low, high = bootstrap_band(scores.transpose("seed", ...).values)
     cells = scores.isel(seed=0, drop=True)
     return cells.copy(data=low), cells.copy(data=high)
@@ -109,7 +109,7 @@ def explorer(name: str, **start: float) -> ReturnExplorer:
 
 
 def variance_shares(scores: xr.DataArray) -> dict[tuple[str, ...], float]:
-    """把全部成绩的方差拆成几份：各个键的主效应、两个以上的键的交互、同一格里种子之间的差别。
+    """把全部成绩的方差拆成几份：各个键的主效应、两个以上的键的交互作用、同一格里种子之间的差别。
 
     格子齐全、每格种子一样多时，各份互不重叠，加起来正好是 1。
 
@@ -164,7 +164,7 @@ def pick_and_retest(scores: xr.DataArray, pick: int = 3) -> tuple[float, float]:
 
 
 def band_coverage(statistic=iqm, num_seeds: int = 5, trials: int = 500) -> float:
-    """名为 95% 的自助法带，实际盖住真值的比例。成绩取自标准正态分布，真值是 0。"""
+    """名为 95% 的自助法区间，实际盖住真值的比例。成绩取自标准正态分布，真值是 0。"""
     rng = np.random.default_rng(0)
     low, high = bootstrap_band(rng.normal(size=(num_seeds, trials)), statistic)
     return float(((low <= 0) & (0 <= high)).mean())
@@ -180,7 +180,7 @@ RANGE = {"cartpole": (0, 500), "mountain_car": (-200, -110)}
 def heat_map(ax: Axes, scores: xr.DataArray, task: str, title: str) -> None:
     """一张热图：scores 是 (y, x, seed)，格里的数是四分位均值。
 
-    实心点：整条置信带都过线；空心点：带跨在线上，过没过线说不准；没有点：整条带都没过线。
+    实心点：整个置信区间都过线；空心点：区间跨在线上，过没过线说不准；没有点：整个区间都没过线。
     """
     y, x = (dim for dim in scores.dims if dim != "seed")
     middle = scores.reduce(iqm, "seed")
