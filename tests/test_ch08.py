@@ -18,6 +18,8 @@ from ppo_lib.course.ch08 import (
     check_my_adam,
     check_same_path,
     correction_factor,
+    gradient_metrics_apart,
+    reset_multiplier,
     split_one_update,
     without_bias_correction,
 )
@@ -212,6 +214,34 @@ def test_rmsprop_is_adam_with_beta_1_zero_and_no_bias_correction():
 def test_the_correction_factor_is_the_ratio_of_steps():
     assert correction_factor(1, 0.9) == pytest.approx(np.sqrt(0.001) / 0.1)
     assert correction_factor(10**6, 0.9) == pytest.approx(1.0)
+
+
+def test_resetting_t_only_multiplies_the_learning_rate():
+    """归零 t 的路，与不归零、学习率乘 f(t)/f(T) 的路相同。"""
+    ratio = reset_multiplier(5, 4, 0.9).ravel()
+    assert ratio[:4] == pytest.approx(1) and ratio.shape == (20,)
+    reset = scaled = (jnp.zeros(3),) * 3
+    for T, grad in enumerate(some_gradients(20), start=1):
+        reset = adam_step(reset[0], grad, *reset[1:], (T - 1) % 4 + 1, lr=0.1)
+        scaled = adam_step(scaled[0], grad, *scaled[1:], T, lr=0.1 * ratio[T - 1])
+    np.testing.assert_allclose(reset[0], scaled[0], rtol=1e-4)
+
+
+def test_metrics_apart_by_hand():
+    def tree(actor, critic):
+        return {
+            "params": {"actor_0": {"w": jnp.asarray(actor)}, "critic_0": jnp.asarray(critic)}
+        }
+
+    grad, running = tree([3.0, 0.0], [0.0, 4.0]), tree([1.0, 1.0], [0.0, -2.0])
+    optimizer = make_optimizer("adam", 0.1, hyper())
+    _, opt_state = optimizer.update(grad, optimizer.init(grad))
+    metrics = gradient_metrics_apart(grad, running, opt_state)
+    assert metrics["actor_grad_share"] == pytest.approx(9 / 25)
+    assert metrics["actor_step_share"] == pytest.approx(1 / 2, rel=1e-4)  # 第一步只看正负
+    assert metrics["actor_cosine"] == pytest.approx(0.5**0.5)
+    assert metrics["critic_cosine"] == pytest.approx(-1)
+    assert metrics["grad_norm"] == pytest.approx(5)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import xarray as xr
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
-from ppo_lib.diagnostics import global_norm
+from ppo_lib.diagnostics import cosine_similarity, global_norm
 from ppo_lib.envs import make_env
-from ppo_lib.optimizer import adam_step, annealed_lr, make_optimizer
+from ppo_lib.optimizer import adam_step, annealed_lr, make_optimizer, moments
 from ppo_lib.rollout import collect_rollout
 from ppo_lib.training import (
+    gradient_metrics,
     gradient_step,
     learn,
     make_batch,
@@ -64,14 +65,45 @@ def correction_factor(t, beta_1: float, beta_2: float = 0.999):
     return np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
 
 
-# ---------------------------------------------------------------- 拆开一步
+def reset_multiplier(num_updates: int, steps: int, beta_1: float, beta_2: float = 0.999):
+    """每次更新开始时 t 归零，每一步的步长因此是不归零的几倍：f(t)/f(T)，(num_updates, steps)。
+
+    f 是 ``correction_factor``，t 是更新之内的第几步，T 是从头数的第几步。m 和 v 与 t 无关，所以除去
+    eps，归零恰好就是给学习率乘上这个数。
+    """
+    total = np.arange(1, num_updates * steps + 1).reshape(num_updates, steps)
+    inside = np.arange(1, steps + 1)
+    return correction_factor(inside, beta_1, beta_2) / correction_factor(total, beta_1, beta_2)
 
 
-def actor_share(grad):
-    """梯度里属于 Actor 的那部分的长度，除以整个梯度的长度；网络不共用隐藏层时才有意义。"""
-    layers = grad["params"]
+# ---------------------------------------------------------------- Actor 和 Critic 分开看
+
+
+def halves(tree) -> tuple[dict, dict]:
+    """把参数树（或同样的树）分成 Actor 的和 Critic 的；网络不共用隐藏层时才分得开。"""
+    layers = tree["params"]
     actor = {name: x for name, x in layers.items() if name.startswith("actor")}
-    return global_norm(actor) / global_norm(layers)
+    return actor, {name: x for name, x in layers.items() if name not in actor}
+
+
+def actor_share(tree):
+    """属于 Actor 的那部分的长度，除以整个的长度。"""
+    return global_norm(halves(tree)[0]) / global_norm(tree)
+
+
+def gradient_metrics_apart(grad, running_grad, opt_state) -> dict:
+    """换下 ``gradient_metrics``：另外量 Actor 占梯度和步子的多少（长度的平方），和各自的余弦。"""
+    mu, nu = moments(opt_state)
+    step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + 1e-12), mu, nu)  # 差一个共同的倍数
+    cosines = map(cosine_similarity, halves(grad), halves(running_grad))
+    return gradient_metrics(grad, running_grad, opt_state) | {
+        "actor_grad_share": actor_share(grad) ** 2,
+        "actor_step_share": actor_share(step) ** 2,
+        **dict(zip(("actor_cosine", "critic_cosine"), cosines)),
+    }
+
+
+# ---------------------------------------------------------------- 拆开一步
 
 
 def split_one_update(cfg: PPOConfig, update: int, beta_1s, num_seeds: int) -> xr.Dataset:
@@ -201,6 +233,24 @@ PATCHES = {
     "没有偏差修正": {"ppo_lib.training.make_optimizer": without_bias_correction},
 }
 
+APART = {f"β₁ = {b:g}": dict(beta_1=b) for b in (0.0, 0.9, 0.99)}
+APART_METRICS = (
+    "cosine_similarity",
+    "actor_cosine",
+    "critic_cosine",
+    "actor_grad_share",
+    "actor_step_share",
+)
+
+
+def measured_apart(base: PPOConfig) -> Experiment:
+    """Actor 和 Critic 的梯度分开量，三种 β₁。"""
+    patches = {"ppo_lib.training.gradient_metrics": gradient_metrics_apart}
+    return Experiment(
+        base, APART, APART_METRICS, points=20, patches={name: patches for name in APART}
+    )
+
+
 EXPERIMENTS = {
     "cartpole_betas": Experiment(CARTPOLE, BETAS, METRICS, points=20),
     "mountain_car_betas": Experiment(MOUNTAIN_CAR, BETAS, METRICS, points=20),
@@ -210,8 +260,10 @@ EXPERIMENTS = {
     "mountain_car_changes": Experiment(
         MOUNTAIN_CAR, FEWER, ("return", "approx_kl", "grad_norm"), points=20, patches=PATCHES
     ),
+    "cartpole_apart": measured_apart(CARTPOLE),
+    "mountain_car_apart": measured_apart(MOUNTAIN_CAR),
 }
-"""β₁ 取各种值；和 Adam 的一处处改动。"""
+"""β₁ 取各种值；Adam 的一处处改动；Actor 和 Critic 的梯度分开量。"""
 
 
 # ---------------------------------------------------------------- 练习
