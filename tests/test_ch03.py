@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppo_lib import PPOConfig
-from ppo_lib.config import FIELDS, by_group, checked
+from ppo_lib import PPOConfig, train
+from ppo_lib.config import FIELDS, Hyperparams, by_group, checked
 from ppo_lib.course.ch03 import (
     CASE,
     EXPERIMENTS,
@@ -19,12 +19,14 @@ from ppo_lib.course.ch03 import (
     check_num_programs,
     check_overrides,
     check_plan,
+    compilations,
     key_table,
-    needs_new_program,
     plan,
     smaller,
+    with_path,
 )
-from ppo_lib.training import minibatch_orders, take_minibatches
+from ppo_lib.course.experiment import patched
+from ppo_lib.training import make_train, minibatch_orders, take_minibatches
 
 
 def by_loop(gamma, share):
@@ -164,10 +166,67 @@ def test_usual_values_are_accepted(name):
         checked(FIELDS[name], value)
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_only_static_keys_change_the_program(name):
-    assert another(FIELDS[name]) != FIELDS[name].default
-    assert needs_new_program(name) == (FIELDS[name].metadata["kind"] == "static")
+def program_text(cfg):
+    """JAX 照这份配置（不先经过 ``static()``）记下来的训练程序。"""
+    fns, number = make_train(cfg), jax.ShapeDtypeStruct((), jnp.float32)
+    hyper = Hyperparams(*[number] * len(Hyperparams._fields))
+    integer = jax.ShapeDtypeStruct((), jnp.int32)
+    state = jax.eval_shape(fns.init, integer, hyper)
+    texts = [
+        jax.jit(fns.init).lower(integer, hyper),
+        jax.jit(fns.run_chunk).lower(state, hyper, integer),
+    ]
+    return [text.as_text() for text in texts]
+
+
+def of_kind(*kinds):
+    return [name for name, field in FIELDS.items() if field.metadata["kind"] in kinds]
+
+
+def test_keys_that_are_not_static_leave_the_program_as_it_is():
+    names = of_kind("traced", "run", "log")
+    changed = PPOConfig(**{name: another(FIELDS[name]) for name in names})
+    assert all(getattr(changed, name) != FIELDS[name].default for name in names)
+    assert program_text(changed) == program_text(PPOConfig())
+
+
+@pytest.mark.slow
+def test_every_static_key_changes_the_program():
+    default = program_text(PPOConfig())
+    for name in of_kind("static"):
+        assert program_text(PPOConfig(**{name: another(FIELDS[name])})) != default, name
+
+
+def test_compilations_counts_what_jax_compiles():
+    before = compilations()
+    double = jax.jit(lambda x: 2 * x)
+    x, y = np.ones(3, np.float32), np.ones(5, np.float32)
+    for array, number in ((x, 1), (x + 1, 1), (y, 2)):  # 只有形状变了才再编译
+        double(array).block_until_ready()
+        assert compilations() - before == number
+
+
+def test_paths_take_the_same_steps_and_add_them_up():
+    """量路程不改变训练；一次更新只走一步时，位移就是这一步的长度。"""
+    cfg = PPOConfig(
+        env_name="CartPole-v1", num_envs=4, num_steps=16, total_timesteps=64 * 4,
+        update_epochs=1, num_minibatches=1, num_seeds=1,
+    )  # fmt: skip
+    plain = train(cfg, progress=False)
+    with patched({"ppo_lib.training.gradient_step": with_path}):
+        measured = train(cfg, progress=False)
+    np.testing.assert_allclose(
+        plain.metrics["value_loss"], measured.metrics["value_loss"], rtol=1e-4
+    )
+    step, distance = (measured.metrics[name].values[0] for name in ("step_length", "distance"))
+    assert step[0] == pytest.approx(distance[0]) and (step > 0).all()
+    assert (distance <= np.cumsum(step) * 1.0001).all() and distance[-1] < 0.99 * step.sum()
+
+
+@pytest.mark.parametrize("name", ["fresh", "retest", "paths", "optimizers"])
+def test_seeds_of_a_retest_are_new(name):
+    first = EXPERIMENTS["moves"].base.seeds + EXPERIMENTS["traced"].base.seeds
+    assert not set(EXPERIMENTS[name].base.seeds) & set(first)
 
 
 def test_the_budget_identity():

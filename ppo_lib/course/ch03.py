@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import math
 from collections.abc import Iterable
@@ -14,7 +15,6 @@ import numpy as np
 import xarray as xr
 
 from ppo_lib.config import (
-    FIELDS,
     ConfigError,
     PPOConfig,
     allowed,
@@ -69,8 +69,8 @@ NOTES = {
     "update_epochs": Note("遍", (1, 10), HERE + "，第 7 章"),
     "num_minibatches": Note("个", (1, 32), HERE),
     "shuffle": Note("", ("samples", "envs_once"), "第 5 章"),
-    "gamma": Note("每步", (0.9, 0.999), HERE),
-    "gae_lambda": Note("每步", (0.9, 1.0), HERE + "，第 6 章"),
+    "gamma": Note("", (0.9, 0.999), HERE),
+    "gae_lambda": Note("", (0.9, 1.0), HERE + "，第 6 章"),
     "bootstrap_truncation": Note("", (True,), "第 6、9 章"),
     "advantage_norm": Note("", ("minibatch", "batch"), "第 12 章"),
     "clip_eps": Note("", (0.1, 0.3), HERE + "，第 7 章"),
@@ -142,10 +142,24 @@ def another(field: dataclasses.Field) -> Any:
     return {"env_name": "CartPole-v1", "hidden_sizes": (32, 32)}.get(field.name, "another")
 
 
-def needs_new_program(key: str) -> bool:
-    """从默认配置出发只改这个键，要不要另一个编译好的程序。程序按 ``cfg.static()`` 缓存。"""
-    changed = PPOConfig(**{key: another(FIELDS[key])})
-    return changed.static() != PPOConfig().static()
+_COMPILE_SECONDS: list[float] = []
+
+
+@functools.cache
+def _listen() -> None:
+    """请 JAX 每编译一个函数就报告一声，记下用时。"""
+
+    def told(event: str, seconds: float, **_) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            _COMPILE_SECONDS.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(told)
+
+
+def compilations() -> int:
+    """从第一次叫它起，JAX 编译了几个函数；从磁盘上的缓存取回的也算。"""
+    _listen()
+    return len(_COMPILE_SECONDS)
 
 
 # ---------------------------------------------------------------- 实验一：动的次数与小批次
