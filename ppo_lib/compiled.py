@@ -70,7 +70,8 @@ def follow_source() -> None:
         if changed := not_loaded(module):
             say_once(
                 f"磁盘上的 {Path(module.__file__).name} 改过了（{'、'.join(changed)}），这个进程里用的"
-                "还是旧的。请重启内核；或者先运行 %load_ext autoreload 和 %autoreload 2，以后改了会自动载入。"
+                "还是旧的。请重启内核；在 JupyterLab 里也可以先运行 %load_ext autoreload 和 %autoreload 2，以后改了"
+                "会自动载入（Colab 的 IPython 太旧，载入不了它）。"
             )
 
 

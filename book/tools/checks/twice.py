@@ -29,16 +29,25 @@ HEAVY = (
 """训练之外费时的函数：只算数，同样的参数给出同样的结果。"""
 
 
-REPLACED = ("ppo_lib.members", *(path.rpartition(".")[0] for path in HEAVY))
-"""``remember`` 换过里面函数的文件：重新载入就换回去了，所以不改。"""
+LEFT_ALONE = (
+    "ppo_lib.members",
+    *sorted({path.rpartition(".")[0] for path in HEAVY}),
+    "ppo_lib.config",
+)
+"""第二遍之前不改的文件：前几个里有 ``remember`` 换过的函数，重新载入就换回去了；最后一个定义了冻结的
+dataclass，Colab 的 IPython 7 换不了它的实例的类（新的 IPython 可以）。"""
 
 
 def own_copy():
-    """这个内核自己的一份 ppo_lib，改了不碍别的；打开 %autoreload。"""
+    """这个内核自己的一份 ppo_lib，改了不碍别的；打开 %autoreload。
+
+    Colab 的 IPython 还在用 Python 3.12 起没有的 imp，它的 %autoreload 载入不了；这里补上它要的那一个函数。
+    """
     import importlib.util
     import shutil
     import sys
     import tempfile
+    import types
 
     from IPython import get_ipython
 
@@ -46,31 +55,32 @@ def own_copy():
     folder = tempfile.mkdtemp()
     shutil.copytree(installed, f"{folder}/ppo_lib")
     sys.path.insert(0, folder)
+    sys.modules.setdefault("imp", types.SimpleNamespace(reload=importlib.reload))
     get_ipython().run_line_magic("load_ext", "autoreload")
     get_ipython().run_line_magic("autoreload", "2")
 
 
-def edit(replaced: tuple[str, ...]):
-    """在载入了的每个库文件末尾加一行，replaced 除外。"""
+def edit(left_alone: tuple[str, ...]):
+    """在载入了的每个库文件末尾加一行，left_alone 除外。"""
     import sys
     import time
     from pathlib import Path
 
     time.sleep(1.1)  # 有的文件系统，修改时间只到秒
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "ppo_lib" and name not in replaced:
+        if name.partition(".")[0] == "ppo_lib" and name not in left_alone:
             with Path(module.__file__).open("a", encoding="utf-8") as file:
                 file.write("\nEDITED = True\n")
 
 
-def check_reloaded(replaced: tuple[str, ...]):
+def check_reloaded(left_alone: tuple[str, ...]):
     """改过的都重新载入了，没有一个失败。"""
     import sys
 
     from IPython import get_ipython
 
     reloader = get_ipython().magics_manager.registry["AutoreloadMagics"]._reloader
-    rooms = [x for x in sys.modules if x.partition(".")[0] == "ppo_lib" and x not in replaced]
+    rooms = [x for x in sys.modules if x.partition(".")[0] == "ppo_lib" and x not in left_alone]
     stale = [name for name in rooms if not hasattr(sys.modules[name], "EDITED")]
     assert rooms and not stale and not reloader.failed, (stale, list(reloader.failed))
 
@@ -177,8 +187,8 @@ def doubled(notebook):
         calling(own_copy),
         calling(remember, TIMES["first"], HEAVY),
         *[labelled(n, cell, time) for n, cell in numbered for time in ("first", "again")],
-        calling(edit, REPLACED),
-        calling(check_reloaded, REPLACED),
+        calling(edit, LEFT_ALONE),
+        calling(check_reloaded, LEFT_ALONE),
         *[labelled(n, cell, "round2") for n, cell in numbered],
     ]
     return result
