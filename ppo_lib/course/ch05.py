@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from matplotlib.patches import Rectangle
 
 from ppo_lib.config import PPOConfig
-from ppo_lib.course.experiment import Experiment
+from ppo_lib.course.experiment import Experiment, patched
 from ppo_lib.course.verdict import Mistake, checker
+from ppo_lib.envs import Environment, flatten, make_env
+from ppo_lib.experiment import train
 from ppo_lib.networks.cpu import in_chunks
+from ppo_lib.plotting.curves import STEPS_LABEL, forward_fill
+from ppo_lib.plotting.style import COLORS, INK, new_figure
+from ppo_lib.policy import evaluate
 from ppo_lib.rollout import Step, collect_rollout
+from ppo_lib.statistics import iqm
+from ppo_lib.training import episode_metrics
 
 
 def late_observations(rollout, last_obs):
@@ -52,6 +63,162 @@ def values_after_reset(step: Step, last_obs, value, critic):
     return jnp.concatenate([value[1:], critic(last_obs)[None]])
 
 
+# ---------------------------------------------------------------- CartPole 的回合怎样结束
+
+CARTPOLE_PARAMS = gymnax.make("CartPole-v1")[1]
+"""CartPole 的常数：``x_threshold`` 是轨道的一半（2.4），``theta_threshold_radians`` 是 12°。"""
+
+
+def how_ended(ends, rollout, env_name: str) -> dict:
+    """同 episode_metrics，另外数一数这些回合怎样结束；只用于 CartPole，数都是标量。
+
+    到达的位置和角度不在经验里，由看到的观测推出一步：位置加上速度乘以一步的时间，角度也是。
+    又倒又出了轨道的，算倒了。
+    """
+    p = CARTPOLE_PARAMS
+    x, x_dot, theta, theta_dot = jnp.moveaxis(rollout.obs, -1, 0)  # 每个 (num_steps, num_envs)
+    arrived_x, arrived_theta = x + p.tau * x_dot, theta + p.tau * theta_dot
+    fell = rollout.terminated & (jnp.abs(arrived_theta) > p.theta_threshold_radians)
+    left_track = rollout.terminated & ~fell
+    return episode_metrics(ends, rollout, env_name) | {
+        "fell": fell.sum(),
+        "left_track": left_track.sum(),
+        "on_the_right": (left_track & (arrived_x > 0)).sum(),
+        "timed_out": rollout.truncated.sum(),
+        "farthest": jnp.abs(arrived_x).max(),
+    }
+
+
+def make_endless_cartpole(cfg: PPOConfig) -> Environment:
+    """轨道没有边的 CartPole：只有杆倒了才终止。"""
+    env, params = gymnax.make(cfg.env_name)
+    params = params.replace(x_threshold=1e6)
+
+    def step(key, state, action, hyper) -> Step:
+        obs, next_state, reward, terminated, _ = env.step_env(key, state, action, params)
+        truncated = env.is_truncated(next_state, params) & ~terminated
+        return Step(flatten(obs), next_state, reward, reward, terminated, truncated)
+
+    return make_env(cfg)._replace(step=step)
+
+
+def plot_endings(runs: xr.Dataset):
+    """回合怎样结束：左图是三种结束各占多少（各个种子合起来）和回报，右图是每个种子从哪一边出轨道。
+
+    runs 是 "endings" 的一种做法，(seed, point)。返回 figure。
+    """
+    fig, (ax, side_ax) = new_figure(8.4, 3.6, ncols=2)
+    steps = runs["timesteps"].values / 1e3
+    counts = [runs[name].sum("seed").values for name in ("fell", "left_track", "timed_out")]
+    shares = 100 * np.array(counts) / np.sum(counts, axis=0)  # (3, point)
+    colors = (COLORS[1], COLORS[4], COLORS[0])
+    ax.stackplot(steps, shares, colors=colors, alpha=0.6, linewidth=0)
+    for x, y, label in ((9, 10, "杆倒了"), (58, 82, "车出了轨道"), (150, 82, "满 500 步")):
+        ax.text(x, y, label)
+    return_ax = ax.twinx()
+    return_ax.plot(steps, iqm(forward_fill(runs["return"].values)), color=INK)
+    return_ax.set(ylim=(0, 500), ylabel="回报（黑线）")
+    return_ax.grid(False)
+    ax.set(
+        xlabel=STEPS_LABEL,
+        ylabel="占结束的回合（%）",
+        xlim=(steps[0], steps[-1]),
+        ylim=(0, 100),
+    )
+
+    side = (
+        2 * runs["on_the_right"] / runs["left_track"] - 1
+    ).values  # (seed, point)，没有出轨道的是 NaN
+    edges = np.append(steps, 2 * steps[-1] - steps[-2])
+    mesh = side_ax.pcolormesh(
+        edges, np.arange(len(side) + 1), side, cmap="PuOr", vmin=-1, vmax=1
+    )
+    bar = fig.colorbar(mesh, ax=side_ax, ticks=[-1, 0, 1])
+    bar.ax.set_yticklabels(["都在左边", "各半", "都在右边"])
+    side_ax.set(xlabel=STEPS_LABEL, ylabel="种子", xlim=ax.get_xlim())
+    side_ax.set_yticks(np.arange(len(side)) + 0.5, runs["seed"].values)
+    side_ax.grid(False)
+    return fig
+
+
+# ---------------------------------------------------------------- next_value 从哪里来
+
+DRAWN_STEPS, DRAWN_ENVS = 6, 4
+DRAWN_TERMINATED, DRAWN_TRUNCATED = {(2, 1), (5, 3)}, {(3, 2)}
+"""画出来的那一次采样：6 步，4 个环境；哪些格子之后终止，哪些格子之后截断。"""
+
+
+def plot_next_values():
+    """一次采样的格子，往下是时间，往右是环境；箭头指着每一格的 next_value 取自哪里。返回 figure。"""
+    fig, ax = new_figure(7.4, 5.0)
+    ax.set(xlim=(-1.3, 8.6), ylim=(-DRAWN_STEPS - 0.75, 1.0))
+    ax.axis("off")
+    for n in range(DRAWN_ENVS):
+        x, episode = 2.2 * n, 0
+        ax.text(x, 0.75, f"环境 {n}", ha="center", va="center")
+        for t in range(DRAWN_STEPS):
+            terminated, truncated = (t, n) in DRAWN_TERMINATED, (t, n) in DRAWN_TRUNCATED
+            word = "终止" if terminated else "截断" if truncated else ""
+            draw_cell(ax, x, -t, word, COLORS[(0, 2)[episode % 2]])
+            if truncated:  # 到达的状态不在表里，另画一个
+                ax.plot(x + 1.05, -t, "D", color=COLORS[1], markersize=7)
+                ax.text(x + 1.2, -t, "到达的\n状态", va="center", fontsize=8)
+                draw_arrow(ax, (x + 0.5, -t), (x + 0.97, -t), COLORS[1])
+            elif terminated:
+                ax.text(x + 0.62, -t, "0", va="center", color=COLORS[1])
+            else:
+                draw_arrow(ax, (x, -t - 0.27), (x, -t - 0.73), INK)
+            episode += terminated or truncated
+        draw_cell(ax, x, -DRAWN_STEPS, "", COLORS[(0, 2)[episode % 2]], dashed=True)
+    for t in range(DRAWN_STEPS):
+        ax.text(-1.2, -t, f"第 {t} 步", va="center", fontsize=9)
+    ax.text(-1.2, -DRAWN_STEPS, "carry", va="center", fontsize=9)
+    return fig
+
+
+def draw_cell(ax, x, y, word, color, dashed=False):
+    """一步、一个环境的格子；颜色分得出是哪一个回合，虚线的是走完之后停在的观测。"""
+    style = dict(linestyle=(0, (3, 2))) if dashed else {}
+    ax.add_patch(
+        Rectangle(
+            (x - 0.5, y - 0.27), 1.0, 0.54, facecolor=color + "33", edgecolor=color, **style
+        )
+    )
+    ax.text(x, y, word, ha="center", va="center", fontsize=9)
+
+
+def draw_arrow(ax, start, end, color):
+    """从一格指到它的 next_value 所在的地方。"""
+    ax.annotate(
+        "", end, start, arrowprops=dict(arrowstyle="-|>", color=color, shrinkA=0, shrinkB=0)
+    )
+
+
+# ---------------------------------------------------------------- 边训练边评估
+
+EVALUATE_EVERY = 8
+"""每几次更新，停下来评估一次。"""
+
+
+def train_and_evaluate(cfg: PPOConfig, progress: bool) -> xr.Dataset:
+    """同 sweep，多一个指标 evaluated：那一刻的策略走 20 个完整的回合，按概率抽动作，平均的回报。
+
+    每 EVALUATE_EVERY 次更新评一次，其余的更新是 NaN。
+    """
+    every_chunk = {
+        "ppo_lib.experiment.snapshot_updates": lambda lengths, done: set(
+            (done + np.cumsum(lengths)).tolist()
+        )
+    }
+    with patched(every_chunk):
+        run = train(cfg, progress=progress, chunk_updates=EVALUATE_EVERY)
+    evaluated = xr.full_like(run.metrics["return"], np.nan)  # (seed, update)
+    for update in run.snapshots:
+        of_whole_episodes = evaluate(run.policy(update), greedy=False, seed=update)
+        evaluated[:, update - 1] = of_whole_episodes.seed_means
+    return run.metrics.assign(evaluated=evaluated)
+
+
 def one_variant(runs: xr.Dataset, variant: str) -> xr.Dataset:
     """录下的一种做法，(seed, update)，可以交给 plot_metric。"""
     return runs.sel(variant=variant).rename(point="update")
@@ -60,6 +227,7 @@ def one_variant(runs: xr.Dataset, variant: str) -> xr.Dataset:
 # ---------------------------------------------------------------- 实验
 
 NUM_ENVS, BATCH = (1, 4, 16, 64, 256), 2048
+SPLITS = {f"{n} × {BATCH // n}": n for n in NUM_ENVS}
 CARTPOLE = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=10)
 
 EXPERIMENTS = {
@@ -81,8 +249,21 @@ EXPERIMENTS = {
             "从头到尾同一把钥匙": {"ppo_lib.rollout.in_chunks": same_key_forever},
         },
     ),
+    "endings": Experiment(
+        CARTPOLE,
+        {"轨道有边": {}, "轨道没有边": {}},
+        metrics=("return", "fell", "left_track", "on_the_right", "timed_out", "farthest"),
+        points=48,
+        patches={
+            "轨道有边": {"ppo_lib.training.episode_metrics": how_ended},
+            "轨道没有边": {
+                "ppo_lib.training.episode_metrics": how_ended,
+                "ppo_lib.training.make_env": make_endless_cartpole,
+            },
+        },
+    ),
     "timeout": Experiment(
-        PPOConfig(activation="tanh", ent_coef=0.05, total_timesteps=1_000_000, num_seeds=5),
+        PPOConfig(activation="tanh", ent_coef=0.05, total_timesteps=1_000_000, num_seeds=10),
         {
             "接上到达的状态": {},
             "当成终止": dict(bootstrap_truncation=False),
@@ -93,15 +274,19 @@ EXPERIMENTS = {
         patches={"接上重置之后的状态": {"ppo_lib.rollout.values_after": values_after_reset}},
     ),
     "envs": Experiment(
-        CARTPOLE,
+        dataclasses.replace(CARTPOLE, num_seeds=20),
         {
-            f"{n} × {BATCH // n}": dict(num_envs=n, num_steps=BATCH // n, shuffle="samples")
-            for n in NUM_ENVS
+            split: dict(num_envs=n, num_steps=BATCH // n, shuffle="samples")
+            for split, n in SPLITS.items()
         },
+        metrics=("return", "evaluated"),
         points=48,
+        patches={
+            split: {"ppo_lib.course.experiment.sweep": train_and_evaluate} for split in SPLITS
+        },
     ),
 }
-"""采样里的三种写错，超时之后接什么，同样的一批经验分给几个环境去采。"""
+"""采样里的三种写错，回合怎样结束，超时之后接什么，同样的一批经验分给几个环境去采。"""
 
 
 # ---------------------------------------------------------------- 练习
