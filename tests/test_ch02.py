@@ -8,6 +8,8 @@ import pytest
 
 from ppo_lib.course.ch02 import (
     GAMMA,
+    RULES,
+    RUNGS,
     check_batch_returns,
     check_my_surrogate,
     check_one_percent,
@@ -15,10 +17,14 @@ from ppo_lib.course.ch02 import (
     corridor_values,
     episode_gradients,
     exact_objective,
+    fewest_steps,
+    ladder,
     learn_corridor,
+    one_episode,
     outcomes,
     returns_jax,
     returns_numpy,
+    returns_unrolled,
     sample_episodes,
     steps_to_bottom,
     surrogate,
@@ -57,6 +63,34 @@ def test_an_episode_is_counted_once_and_discounted_from_its_first_step():
     np.testing.assert_allclose(batch.future[:, 0], prize * GAMMA ** (lengths - 1), rtol=1e-4)
 
 
+def test_one_episode_carried_to_the_gradient():
+    left, right = 0, 1
+    there_and_back = one_episode([left, right, right, right])
+    assert there_and_back.state.tolist() == [[1, 0, 1, 2]]
+    np.testing.assert_allclose(there_and_back.future[0], [1.458, 1.62, 1.8, 2.0], rtol=1e-5)
+    gradient = jax.grad(surrogate)(jnp.zeros(3), there_and_back)
+    np.testing.assert_allclose(gradient, [0.729, 0, 0.729], atol=1e-5)
+    out_left = one_episode([left, left])
+    np.testing.assert_allclose(out_left.future[0], [0.9, 1.0], rtol=1e-5)
+    for unfinished in ([right], [right, right, right], [left, right]):
+        with pytest.raises(ValueError, match="没有正好走完"):
+            one_episode(unfinished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coin", [0.0, 0.5])
+def test_every_rung_estimates_the_same_gradient(coin):
+    theta = jnp.array([0.5, -0.3, 0.2])
+    keys = jax.random.split(jax.random.key(0), 20)
+    mean, variance = (np.mean(x, axis=0) for x in zip(*(ladder(k, theta, coin) for k in keys)))
+    assert mean.shape == (len(RUNGS), 3) and variance.shape == (len(RUNGS),)
+    exact = jax.grad(exact_objective)(theta)
+    np.testing.assert_allclose(mean, np.broadcast_to(exact, mean.shape), atol=0.03)
+    if coin == 0:  # 走廊只有最后一步有奖励
+        np.testing.assert_allclose(variance[0], variance[1], rtol=1e-4)
+    assert variance[4] < variance[3] < variance[1]
+
+
 def test_outcomes():
     assert outcomes(np.array([1.8, 1.3, 0.9, 0.0])).tolist() == [0, 1, 2, 3]
 
@@ -78,14 +112,27 @@ def test_steps_to_bottom_agrees_with_optax():
             where.append(float(0.5 * (x[0] ** 2 + steepness * x[1] ** 2)))
         return int(np.flatnonzero(np.array(where) >= 1e-3)[-1]) + 2
 
-    for optimizer, tx in (("sgd", optax.sgd(0.02)), ("adam", optax.adam(0.1))):
-        steps = int(steps_to_bottom(optimizer, 0.02 if optimizer == "sgd" else 0.1, 10.0, 0.0))
-        assert abs(steps - count(tx, 10.0)) <= 1
+    for optimizer, lr, tx in (
+        ("sgd", 0.02, optax.sgd),
+        ("momentum", 0.02, lambda lr: optax.sgd(lr, momentum=0.9)),
+        ("divide", 0.1, lambda lr: optax.adam(lr, b1=0.0)),
+        ("adam", 0.1, optax.adam),
+    ):
+        assert optimizer in RULES
+        assert abs(int(steps_to_bottom(optimizer, lr, 10.0)) - count(tx(lr), 10.0)) <= 1
 
 
-def test_two_ways_to_write_returns():
+def test_turning_the_bowl_does_not_matter_to_momentum():
+    for optimizer in ("sgd", "momentum"):
+        straight, turned = (fewest_steps(optimizer, 100.0, angle) for angle in (0.0, np.pi / 4))
+        assert straight.shape == (16,)
+        np.testing.assert_allclose(straight, turned, atol=3)
+
+
+def test_three_ways_to_write_returns():
     reward = np.random.default_rng(0).normal(size=(5, 30)).astype(np.float32)
     np.testing.assert_allclose(returns_numpy(reward), jax.vmap(returns_jax)(reward), atol=1e-4)
+    np.testing.assert_allclose(returns_unrolled(reward[0]), returns_numpy(reward[0]), atol=1e-4)
 
 
 # ---------------------------------------------------------------- 练习

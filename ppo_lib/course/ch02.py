@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.optimizer import adam_step
+from ppo_lib.plotting import COLORS, new_figure
+from ppo_lib.plotting.flow import arrow, box
 
 # ---------------------------------------------------------------- 走廊
 
@@ -46,6 +49,48 @@ def corridor_values(p_right, gamma=GAMMA):
 def exact_objective(theta, gamma=GAMMA):
     """从 START 出发的折扣回报的期望，精确值。"""
     return corridor_values(go_right(theta), gamma)[START]
+
+
+def plot_corridor():
+    """画出智能体与环境的一圈（左），和走廊的状态与动作（右），返回 figure。"""
+    fig, (left, right) = new_figure(8.6, 2.9, ncols=2, width_ratios=(1, 1.25))
+    for ax in (left, right):
+        ax.set_aspect("equal")
+        ax.axis("off")
+
+    left.set(xlim=(-3, 3), ylim=(-2.1, 2.1))
+    box(left, 0, 1.3, "智能体", "策略 π(a | s)", COLORS[0], width=2.6, height=1.1)
+    box(left, 0, -1.3, "环境", "规则 p(s′, r | s, a)", COLORS[2], width=2.6, height=1.1)
+    arrow(left, (1.35, 1.3), (1.35, -1.3), bend=-0.6)
+    arrow(left, (-1.35, -1.3), (-1.35, 1.3), bend=-0.6)
+    left.text(2.25, 0, "动作\n$a_t$", ha="left", va="center", fontsize=9.5)
+    left.text(-2.25, 0, "奖励 $r_t$\n状态 $s_{t+1}$", ha="right", va="center", fontsize=9.5)
+
+    right.set(xlim=(-2.2, 6.2), ylim=(-2.1, 2.1))
+    for s in range(3):
+        right.add_patch(
+            plt.Circle((2 * s, 0), 0.45, facecolor=COLORS[0] + "26", edgecolor=COLORS[0])
+        )
+        right.text(2 * s, 0, str(s), ha="center", va="center")
+    for x, name in ((-1.7, "左门"), (5.7, "右门")):
+        right.text(
+            x, 0, name, ha="center", va="center", fontsize=10,
+            bbox=dict(boxstyle="square,pad=0.4", facecolor=COLORS[4] + "26", edgecolor=COLORS[4]),
+        )  # fmt: skip
+    for s in range(3):
+        arrow(right, (2 * s + 0.3, 0.4), (2 * s + (1.3 if s == 2 else 1.65), 0.4), bend=-0.35)
+        arrow(right, (2 * s - 0.3, -0.4), (2 * s - (1.3 if s == 0 else 1.65), -0.4), bend=-0.35)
+    for s, reward in enumerate((0, 0, RIGHT_PRIZE)):
+        right.text(
+            2 * s + 0.95, 0.85, f"{reward:+g}" if reward else "0", ha="center", fontsize=9
+        )
+    for s, reward in enumerate((LEFT_PRIZE, 0, 0)):
+        right.text(
+            2 * s - 0.95, -1.05, f"{reward:+g}" if reward else "0", ha="center", fontsize=9
+        )
+    right.text(2, 1.55, "向右", ha="center", fontsize=9.5)
+    right.text(2, -1.75, "向左", ha="center", fontsize=9.5)
+    return fig
 
 
 class Batch(NamedTuple):
@@ -94,6 +139,25 @@ def sample_episodes(
     return Batch(*(x.T for x in columns))
 
 
+def one_episode(actions) -> Batch:
+    """照给定的动作从 START 走完一个回合，θ = 0；每个字段 (1, num_steps)。"""
+    state = np.concatenate([[START], START + np.cumsum(2 * np.array(actions) - 1)])
+    if not (state[-1] in (-1, 3) and ((state[:-1] >= 0) & (state[:-1] <= 2)).all()):
+        raise ValueError(f"这些动作没有正好走完一个回合：{actions}")
+    reward = np.zeros(len(actions))
+    reward[-1] = LEFT_PRIZE if state[-1] < 0 else RIGHT_PRIZE
+    discount = GAMMA ** np.arange(len(actions))
+    columns = (
+        state[:-1],
+        np.array(actions),
+        np.full(len(actions), np.log(0.5)),
+        reward,
+        reward[-1] * discount[::-1],
+        discount,
+    )
+    return Batch(*(jnp.asarray(x)[None] for x in columns))
+
+
 def surrogate(theta, batch: Batch, baseline=0.0):
     """一个标量，它对 θ 的梯度是策略梯度的估计。baseline 与 batch.future 可以广播。"""
     log_prob = log_policy(theta, batch.state, batch.action)  # (num_episodes, num_steps)
@@ -110,6 +174,54 @@ def episode_gradients(theta, batch: Batch, baseline=0.0):
         return jax.grad(surrogate)(theta, one, baseline[None])
 
     return jax.vmap(of_one)(batch, baseline)
+
+
+RUNGS = {
+    "整段的回报 $G_0$": "总回报",
+    "$\\gamma^t G_t$": "去掉过去的奖励",
+    "$\\gamma^t (G_t - b)$": "再减一个常数",
+    "$\\gamma^t (G_t - V(s_t))$": "改减 $V(s_t)$",
+    "$\\gamma^t (r_t + \\gamma V(s_{t+1}) - V(s_t))$": "下一个状态也由 $V$ 来评",
+}
+"""策略梯度里乘在 ∇ln π 上的五种权重，{权重: 做了什么}。"""
+
+
+@functools.partial(jax.jit, static_argnames=("num_episodes",))
+def ladder(key, theta, coin: float = 0.0, num_episodes: int = 4096):
+    """同一批回合，换五种权重（次序同 RUNGS）估计策略梯度；V 是精确的。
+
+    Args:
+        coin: 每一步另加一笔 ±coin 的奖励，正负各一半，与动作无关：V 和真的梯度都不变。
+
+    Returns:
+        (平均的梯度 (5, 3)，单个回合的梯度的方差 (5,)，三个分量的方差之和)。
+    """
+    walk, toss = jax.random.split(key)
+    batch = sample_episodes(walk, theta, num_episodes)
+    alive = batch.weight > 0
+    sign = 2 * jax.random.bernoulli(toss, 0.5, batch.reward.shape) - 1
+    reward = batch.reward + coin * sign * alive
+
+    def look_back(future, reward):
+        future = reward + GAMMA * future
+        return future, future
+
+    _, future = jax.lax.scan(look_back, jnp.zeros(num_episodes), reward.T, reverse=True)
+    future = future.T  # (num_episodes, num_steps)
+    V = corridor_values(go_right(theta))
+    padded = jnp.concatenate([V, jnp.zeros(2)])  # 门外（-1 和 3）的价值是 0
+    here, there = V[batch.state], padded[batch.state + 2 * batch.action - 1]
+    choices = (
+        (future[:, :1] + 0 * future, alive * 1.0),
+        (future, batch.weight),
+        (future - V.mean(), batch.weight),
+        (future - here, batch.weight),
+        (reward + GAMMA * there - here, batch.weight),
+    )
+    each = jnp.stack(
+        [episode_gradients(theta, batch._replace(future=f, weight=w)) for f, w in choices]
+    )  # (5, num_episodes, 3)
+    return each.mean(axis=1), each.var(axis=1).sum(axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames=("seeds", "num_episodes", "num_updates", "critic"))
@@ -155,28 +267,39 @@ def outcomes(objective) -> np.ndarray:
 
 # ---------------------------------------------------------------- Adam 初见
 
+RULES = {
+    "sgd": "SGD",
+    "momentum": "SGD + 动量 0.9",
+    "divide": "只除以 $\\sqrt{\\hat v}$（Adam，$\\beta_1 = 0$）",
+    "adam": "Adam（两样都有）",
+}
+"""碗里比的四种优化器。"""
+
 
 @functools.partial(jax.jit, static_argnames=("optimizer", "max_steps"))
-def steps_to_bottom(optimizer: str, lr, steepness, angle, max_steps: int = 3000):
-    """从 (1, 1) 出发，走几步才到 f < 0.001 并且不再出来；到不了就是 max_steps + 1。
+def steps_to_bottom(
+    optimizer: str, lr, steepness, angle=0.0, start=(1.0, 1.0), max_steps: int = 3000
+):
+    """从 start 出发，走几步才到 f < 0.001 并且不再出来；到不了就是 max_steps + 1。
 
-    碗是 f = ½(x² + steepness·y²)，碗和起点再一起转 angle 弧度。
+    碗是 f = ½(x² + steepness·y²)，碗和起点再一起转 angle 弧度。optimizer 是 RULES 里的一种。
     """
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     rotate = jnp.array([[cos, -sin], [sin, cos]])
     curvature = rotate @ jnp.diag(jnp.array([1.0, steepness])) @ rotate.T  # (2, 2)
-    start = rotate @ jnp.ones(2)
+    beta_1 = 0.9 if optimizer == "adam" else 0.0
 
     def one_step(carry, t):
         x, mu, nu = carry
         grad = curvature @ x
-        if optimizer == "sgd":
-            x = x - lr * grad
+        if optimizer in ("sgd", "momentum"):
+            mu = (0.9 if optimizer == "momentum" else 0.0) * mu + grad
+            x = x - lr * mu
         else:
-            x, mu, nu = adam_step(x, grad, mu, nu, t, lr=lr)
+            x, mu, nu = adam_step(x, grad, mu, nu, t, lr=lr, beta_1=beta_1)
         return (x, mu, nu), 0.5 * x @ curvature @ x
 
-    begin = (start, jnp.zeros(2), jnp.zeros(2))
+    begin = (rotate @ jnp.asarray(start), jnp.zeros(2), jnp.zeros(2))
     steps = jnp.arange(1, max_steps + 1)
     _, f = jax.lax.scan(one_step, begin, steps)
     outside = ~(f < 1e-3)  # NaN 也算在外面
@@ -184,12 +307,20 @@ def steps_to_bottom(optimizer: str, lr, steepness, angle, max_steps: int = 3000)
 
 
 LEARNING_RATES = 10.0 ** np.arange(-4, 0.51, 0.1)
+DIRECTIONS = 0.2 + np.linspace(0, 2 * np.pi, 16, endpoint=False)
+STARTS = np.sqrt(2) * np.stack([np.cos(DIRECTIONS), np.sin(DIRECTIONS)], axis=1)
+"""16 个起点，(16, 2)，均匀地排在半径 √2 的圆上。"""
 
 
-def fewest_steps(optimizer: str, steepness: float, angle: float = 0.0) -> int:
-    """在 LEARNING_RATES 里挑最好的学习率，要几步到碗底。"""
-    over_lr = jax.vmap(lambda lr: steps_to_bottom(optimizer, lr, steepness, angle))
-    return int(over_lr(jnp.asarray(LEARNING_RATES)).min())
+def fewest_steps(optimizer: str, steepness: float, angle: float = 0.0) -> np.ndarray:
+    """挑 16 个起点的中位数最小的学习率；返回那时各个起点要几步到碗底，(16,)。"""
+    one_lr = jax.vmap(
+        lambda lr, x: steps_to_bottom(optimizer, lr, steepness, angle, x), (None, 0)
+    )
+    steps = np.asarray(
+        jax.vmap(one_lr, (0, None))(jnp.asarray(LEARNING_RATES), jnp.asarray(STARTS))
+    )
+    return steps[np.median(steps, axis=1).argmin()]
 
 
 # ---------------------------------------------------------------- JAX 初见
@@ -269,17 +400,13 @@ def compare_numpy_jax() -> dict[str, float]:
     few, few_j = draw(4)
     many, many_j = draw(1_000_000)
     one, one_j = draw(1000)
-    rows, rows_j = draw(64, 1000)
     w, w_j = draw(1000)
     x, x_j = draw(256, 1000)
     little_jit = jax.jit(little)
     curve_jit = jax.jit(lambda x: curve(jnp, x))
-    sort_jit = jax.jit(jnp.sort)
     returns_jit = jax.jit(returns_jax)
-    returns_vmap = jax.jit(jax.vmap(returns_jax))
     grad_jit = jax.jit(jax.grad(lambda w: loss(jnp, w, x_j)))
     return {
-        "四个数，乘 2 加 1，不编译": time_ratio(lambda: little(few), lambda: little(few_j)),
         "四个数，乘 2 加 1，`jit`": time_ratio(lambda: little(few), lambda: little_jit(few_j)),
         "一百万个数，八个逐元素的运算，不编译": time_ratio(
             lambda: curve(np, many), lambda: curve(jnp, many_j)
@@ -287,12 +414,8 @@ def compare_numpy_jax() -> dict[str, float]:
         "一百万个数，八个逐元素的运算，`jit`": time_ratio(
             lambda: curve(np, many), lambda: curve_jit(many_j)
         ),
-        "一百万个数排序，`jit`": time_ratio(lambda: np.sort(many), lambda: sort_jit(many_j)),
-        "一个回合 1000 步的折扣回报，`jit`": time_ratio(
+        "一个回合 1000 步的折扣回报，`jit` + `lax.scan`": time_ratio(
             lambda: returns_numpy(one), lambda: returns_jit(one_j)
-        ),
-        "64 个回合的折扣回报，`jit` + `vmap`；NumPy 也按批写": time_ratio(
-            lambda: returns_numpy(rows), lambda: returns_vmap(rows_j)
         ),
         "1000 个参数的梯度：差分 对 `jax.grad`": time_ratio(
             lambda: differences(w, x), lambda: grad_jit(w_j), rounds=3
@@ -314,6 +437,24 @@ def compare_first_call() -> dict[str, float]:
     later = min(seconds(lambda: compiled(on_device))() for _ in range(7))
     numpy = min(seconds(lambda: returns_numpy(reward))() for _ in range(7))
     return {"first_over_later": first / later, "break_even": first / (numpy - later)}
+
+
+def returns_unrolled(reward, gamma=0.99):
+    """与 ``returns_jax`` 算的一样，但循环写在 Python 里：编译时一步一步展开。"""
+    out, future = [], 0.0
+    for t in reversed(range(len(reward))):
+        future = reward[t] + gamma * future
+        out.append(future)
+    return jnp.stack(out[::-1])
+
+
+def compile_seconds(function: Callable, num_steps: int) -> float:
+    """编译 function 要几秒，输入是 num_steps 个数。"""
+    fresh = jax.jit(lambda reward: function(reward))  # 新的函数，上一次编译的用不上
+    reward = jax.ShapeDtypeStruct((num_steps,), jnp.float32)
+    start = time.perf_counter()
+    fresh.lower(reward).compile()
+    return time.perf_counter() - start
 
 
 # ---------------------------------------------------------------- 实验
