@@ -272,6 +272,35 @@ def test_each_mistake_shows_after_step_3():
         assert not np.allclose(on_example(WRONG[name], terminated=AFTER_STEP_3), right), name
 
 
+def test_one_lambda_for_the_advantage_another_for_the_target():
+    columns = [
+        np.asarray(x)[:, None]
+        for x in (
+            example.REWARD,
+            example.VALUE,
+            example.NEXT_VALUE,
+            example.TERMINATED,
+            example.TRUNCATED,
+        )
+    ]
+    advantage, target = ch06.gae_apart(1.0, 0.0)(*columns, 0.99, 0.95)  # 0.95 不用
+    np.testing.assert_array_equal(advantage, calculate_gae(*columns, 0.99, 1.0)[0])
+    np.testing.assert_array_equal(target, calculate_gae(*columns, 0.99, 0.0)[1])
+
+
+def test_the_critics_error_in_gae():
+    """Â 多出来的是 -b(s) + γ(1-λ) Σ (γλ)^k b，与解方程得到的期望相同。"""
+    V, Q = corridor_truth(0.99)
+    b = np.random.default_rng(3).normal(size=SIZE)
+    move = (np.eye(SIZE, k=1) + np.eye(SIZE, k=-1)) / 2
+    for gae_lambda in (0.0, 0.5, 1.0):
+        ahead = np.linalg.solve(np.eye(SIZE) - 0.99 * gae_lambda * move, b)
+        extra = -b[:, None] + 0.99 * (1 - gae_lambda) * ch06.next_values(ahead)
+        np.testing.assert_allclose(
+            expected_gae(V + b, 0.99, gae_lambda), Q - V[:, None] + extra
+        )
+
+
 def test_experiments_are_well_formed():
     for experiment in ch06.EXPERIMENTS.values():
         assert set(experiment.patches) <= set(experiment.variants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -105,6 +106,25 @@ def on_example(gae=calculate_gae, **changes) -> np.ndarray:
 AFTER_STEP_3 = np.array([False, False, True, False, False])
 REACHED_VALUE = 1.0
 """第 3 步到达的状态的 V，用在“第 3 步之后截断”的例子里；重置之后的 V 是 0.2。"""
+
+
+# ---------------------------------------------------------------- Actor 和 Critic 各用各的 λ
+
+
+def gae_apart(actor_lambda: float, critic_lambda: float):
+    """换掉 ``calculate_gae``：优势用一个 λ，Critic 的目标用另一个。"""
+
+    def gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda):
+        columns = reward, value, next_value, terminated, truncated, gamma
+        advantage, _ = calculate_gae(*columns, actor_lambda)
+        _, target = calculate_gae(*columns, critic_lambda)
+        return advantage, target
+
+    return gae
+
+
+LAMBDAS = (0.0, 0.95, 1.0)
+"""Actor 和 Critic 各试这几个 λ。"""
 
 
 # ---------------------------------------------------------------- 走廊：真值算得出来
@@ -214,8 +234,21 @@ EXPERIMENTS = {
         {f"λ = {x:g}": dict(gae_lambda=x) for x in (0.0, 0.5, 0.9, 0.95, 1.0)},
         points=48,
     ),
+    "apart": Experiment(
+        dataclasses.replace(CARTPOLE, seed=100),
+        {f"{actor:g} / {critic:g}": {} for actor in LAMBDAS for critic in LAMBDAS},
+        points=24,
+        patches={
+            f"{actor:g} / {critic:g}": {
+                "ppo_lib.training.calculate_gae": gae_apart(actor, critic)
+            }
+            for actor in LAMBDAS
+            for critic in LAMBDAS
+        },
+    ),
 }
-"""mask：CartPole 上写错的掩码；mountain_car：截断怎么算；lambda：λ 对学习的影响。"""
+"""mask：CartPole 上写错的掩码；mountain_car：截断怎么算；lambda：λ 对学习的影响；
+apart：Actor 的 λ / Critic 的 λ，分开来取，种子是新的。"""
 
 
 # ---------------------------------------------------------------- 练习
