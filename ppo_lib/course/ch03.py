@@ -142,24 +142,22 @@ def another(field: dataclasses.Field) -> Any:
     return {"env_name": "CartPole-v1", "hidden_sizes": (32, 32)}.get(field.name, "another")
 
 
-_COMPILE_SECONDS: list[float] = []
-
-
 @functools.cache
-def _listen() -> None:
-    """请 JAX 每编译一个函数就报告一声，记下用时。"""
+def _compile_seconds() -> list[float]:
+    """请 JAX 每编译一个函数就报告一声；报告来的用时都记在这里。"""
+    found = []
 
     def told(event: str, seconds: float, **_) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            _COMPILE_SECONDS.append(seconds)
+            found.append(seconds)
 
     jax.monitoring.register_event_duration_secs_listener(told)
+    return found
 
 
 def compilations() -> int:
     """从第一次叫它起，JAX 编译了几个函数；从磁盘上的缓存取回的也算。"""
-    _listen()
-    return len(_COMPILE_SECONDS)
+    return len(_compile_seconds())
 
 
 # ---------------------------------------------------------------- 实验一：动的次数与小批次
