@@ -177,7 +177,7 @@ def episode_gradients(theta, batch: Batch, baseline=0.0):
 
 
 RUNGS = {
-    "整段的回报 $G_0$": "总回报",
+    "整段的回报 $G_0$": "起点",
     "$\\gamma^t G_t$": "去掉过去的奖励",
     "$\\gamma^t (G_t - b)$": "再减一个常数",
     "$\\gamma^t (G_t - V(s_t))$": "改减 $V(s_t)$",
@@ -273,7 +273,7 @@ RULES = {
     "divide": "只除以 $\\sqrt{\\hat v}$（Adam，$\\beta_1 = 0$）",
     "adam": "Adam（两样都有）",
 }
-"""碗里比的四种优化器。"""
+"""碗里比的四种优化器。SGD 的动量是累加（不乘 1 - 0.9），只差一个常数倍，由学习率补上。"""
 
 
 @functools.partial(jax.jit, static_argnames=("optimizer", "max_steps"))
