@@ -10,7 +10,7 @@ from ppo_lib import sweep
 from ppo_lib.course import ch12
 from ppo_lib.course.ch12 import (
     check_biased_cosine,
-    check_honest_best,
+    check_halving,
     check_my_shaping,
     check_potential_based,
 )
@@ -80,56 +80,70 @@ def test_12_2_wrong(answer, hint):
     assert not verdict.passed and hint in verdict.message, verdict
 
 
-def one_line(seen, fresh):
-    return seen.mean(axis=1).argmax(), fresh[seen.mean(axis=1).argmax()].mean()
+def by_index(table):
+    alive, k = list(range(len(table))), 0
+    while len(alive) > 1:
+        k += 1
+        alive.sort(key=lambda i: -sum(table[i, :k]))
+        alive = alive[: len(alive) // 2]
+    return alive[0]
 
 
-def by_loop(seen, fresh):
-    averages = [sum(row) / len(row) for row in seen]
-    best = averages.index(max(averages))
-    return [best, float(np.mean(fresh[best]))]
+def by_rows(table):
+    rows = np.c_[np.arange(len(table)), table]
+    for k in range(1, table.shape[1] + 1):
+        if len(rows) == 1:
+            break
+        rows = rows[rows[:, 1 : k + 1].mean(axis=1).argsort()[::-1][: len(rows) // 2]]
+    return rows[0, 0]
 
 
-@pytest.mark.parametrize("answer", [one_line, by_loop])
+@pytest.mark.parametrize("answer", [by_index, by_rows, lambda table: ch12.halve(table)[0]])
 def test_12_3_right(answer):
-    verdict = check_honest_best(answer)
-    assert verdict.passed and "诅咒" in verdict.message
+    assert check_halving(answer).passed
 
 
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
-        (lambda s, f: (s.mean(1).argmax(), s.mean(1).max()), "偏高"),
-        (lambda s, f: (f.mean(1).argmax(), f.mean(1).max()), "用新种子来挑"),
-        (
-            lambda s, f: (
-                np.c_[s, f].mean(1).argmax(),
-                f[np.c_[s, f].mean(1).argmax()].mean(),
-            ),
-            "用上了新种子",
-        ),
-        (lambda s, f: (s.max(1).argmax(), f[s.max(1).argmax()].mean()), "最好的一个种子"),
-        (lambda s, f: (s.mean(1).argmin(), f[s.mean(1).argmin()].mean()), "最差"),
-        (
-            lambda s, f: (
-                s.mean(1).argmax(),
-                np.r_[s[s.mean(1).argmax()], f[s.mean(1).argmax()]].mean(),
-            ),
-            "混进了",
-        ),
-        (lambda s, f: (s.mean(1).argmax(), 0.0), "格挑对了"),
-        (lambda s, f: s.mean(1).argmax(), "两样"),
-        (lambda s, f: None, "没有返回值"),
+        (ch12.WRONG_HALVINGS[0][0], "留反了"),
+        (ch12.WRONG_HALVINGS[1][0], "不只用新加的"),
+        (ch12.WRONG_HALVINGS[2][0], "全部种子"),
+        (lambda t: t[:, 0].argmax(), "第一个种子"),
+        (lambda t: np.argmax(t.sum(1)), "全部种子"),
+        (ch12.WRONG_HALVINGS[4][0], "原来的编号"),
+        (lambda t: t.mean(1), "不是一串"),
+        (lambda t: 99, "0 到 13"),
+        (lambda t: 0, "应当剩下"),
+        (lambda t: None, "没有返回值"),
     ],
 )
 def test_12_3_wrong(answer, hint):
-    verdict = check_honest_best(answer)
+    verdict = check_halving(answer)
     assert not verdict.passed and hint in verdict.message, verdict
 
 
-@pytest.mark.parametrize(
-    "answer", [np.sqrt(1 - 0.81), 0.436, jnp.sqrt(0.19), ch12.noise_cosines(0.9)[1]]
-)
+def test_halving_uses_the_budget_that_the_page_names():
+    used = []
+
+    class Counting(np.ndarray):
+        def mean(self, **kw):
+            used.append(len(self))
+            return np.asarray(self).mean(**kw)
+
+    assert ch12.halve(np.zeros((14, 5)).view(Counting))[1] == 3 and sum(used) == 24
+
+
+def test_searching_among_equals_is_worth_nothing_and_among_unequals_much():
+    noise = np.random.default_rng(0).normal(size=(200, 5))
+    seen, later = ch12.search(noise, cells=24, seeds=1, trials=300)
+    assert seen > 1.5 and abs(later) < 0.2
+    apart = noise + 100 * np.arange(200)[:, None]
+    seen, later = ch12.search_by_halving(apart, cells=14, trials=300)
+    assert seen == pytest.approx(later, abs=1) and later > 17_000
+
+
+@pytest.mark.parametrize("answer", [np.sqrt(1 - 0.81), 0.436, jnp.sqrt(0.19)])
 def test_12_4_right(answer):
     assert check_biased_cosine(answer).passed
 
@@ -151,16 +165,53 @@ def test_12_4_wrong(answer, hint):
     assert not verdict.passed and hint in verdict.message, verdict
 
 
-def test_noise_has_no_direction_but_looks_as_if_it_had():
-    before, after = ch12.noise_cosines(0.9)
-    assert abs(before) < 0.01 and abs(after - np.sqrt(1 - 0.81)) < 0.01
-
-
 def test_false_alarms_of_a_real_difference():
-    """同一份配置时误报少；两组完全分开时，差的带不含 0。"""
+    """同一份配置时误报少；两组完全分开时，差的区间不含 0。"""
     scores = np.random.default_rng(0).normal(size=60)
     assert 0.01 < ch12.false_alarms(scores, trials=60) < 0.25
     assert difference_interval(scores[:10] + 9, scores[10:20])[1] > 0
+
+
+def test_holm_holds_the_alarms_of_a_family_of_useless_changes():
+    scores = np.random.default_rng(0).normal(size=100)
+    raw, adjusted = ch12.family_alarms(scores, trials=80)
+    assert raw > 0.15 > adjusted
+
+
+def test_every_change_is_compared_once():
+    found = ch12.all_differences()
+    assert {task: len(rows) for task, rows in found.items()} == {
+        "CartPole": 14,
+        "MountainCar": 10,
+    }
+    assert found["CartPole"]["lr = 0.05"].verdict == "变好"
+
+
+@pytest.mark.parametrize(
+    ("shaping", "expected"),
+    [
+        (ch12.position_potential_shaping, (-100.0, 0.0)),
+        (ch12.energy_keep_terminal_from_the_top, (-100.0, 0.0)),
+        (ch12.energy_from_the_valley, (0.0, 100.0)),
+        (ch12.constant_shaping, (-100.0, -100.0)),
+    ],
+)
+def test_the_matched_shapings_have_the_same_range(shaping, expected):
+    """γ = 1、从谷底到坡顶（都静止）：多出的奖励就是两处势之差；终止时按各自的约定。"""
+
+    class State:
+        def __init__(self, position):
+            self.position, self.velocity = jnp.float32(position), jnp.float32(0)
+
+    valley, top = State(-np.pi / 6), State(np.pi / 6)
+    low, high = expected
+    assert float(shaping(valley, top, jnp.bool_(False), 1.0)) == pytest.approx(
+        high - low, abs=1e-3
+    )
+    last = high if shaping is ch12.energy_keep_terminal_from_the_top else 0
+    assert float(shaping(valley, top, jnp.bool_(True), 1.0)) == pytest.approx(
+        last - low, abs=1e-3
+    )
 
 
 @pytest.mark.slow

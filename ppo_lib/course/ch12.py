@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 
 from ppo_lib import envs, training
 from ppo_lib.config import PPOConfig
-from ppo_lib.course.comparison import conclude
+from ppo_lib.course.comparison import Comparison, compare
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
-from ppo_lib.diagnostics import update_running_grad
 from ppo_lib.plotting import COLORS
-from ppo_lib.statistics import difference_interval, final_scores
+from ppo_lib.recorded import load_runs
+from ppo_lib.statistics import difference_interval, final_scores, holm, resampled_differences
 
 # ---------------------------------------------------------------- 实验
 
@@ -24,7 +24,7 @@ FRESH = 200
 """这一章的种子从这里起；网格和前面各章没有用过它们。"""
 
 CARTPOLE = PPOConfig(env_name="CartPole-v1", total_timesteps=100_000, seed=FRESH, num_seeds=10)
-"""CartPole 的基准：原指南的配置，十万步。"""
+"""CartPole 的基准：默认配置，十万步。数都是原指南的；只有超时照库的做法与终止分开，原指南不分。"""
 
 MOUNTAIN_CAR = PPOConfig(
     activation="tanh", ent_coef=0.05, total_timesteps=1_000_000, seed=FRESH, num_seeds=10
@@ -32,7 +32,7 @@ MOUNTAIN_CAR = PPOConfig(
 """MountainCar 的基准：第 9 章学得会的设置，一百万步。"""
 
 GUIDE = PPOConfig(total_timesteps=1_000_000, seed=FRESH, num_seeds=10)
-"""原指南自己的配置，一百万步：第 9 章里它一次也没有到过终点。"""
+"""默认配置，一百万步：第 9 章里它一次也没有到过终点。超时照库的做法。"""
 
 WIDE = (256, 256, 128)
 """指南建议的三层网络。"""
@@ -234,59 +234,35 @@ EXPERIMENTS = {
 }
 
 
-# ---------------------------------------------------------------- 滑动梯度
-
-
-def gradient_metrics_after(decay: float):
-    """指南的次序：先把这一次的梯度并进滑动梯度，再拿它们算余弦。"""
-
-    def metrics(grad, running_grad, opt_state):
-        running_grad = update_running_grad(running_grad, grad, decay)
-        return GRADIENT_METRICS(grad, running_grad, opt_state)
-
-    return metrics
-
-
-GRADIENT_METRICS = training.gradient_metrics
-
-
-def noise_cosines(decay: float, num_steps: int = 500, dim: int = 4000) -> tuple[float, float]:
-    """梯度是互不相关的纯噪声时，它与滑动梯度的余弦：(先算余弦再并入, 先并入再算余弦)。
-
-    取后一半步数的平均，滑动梯度已经稳定。
-    """
-    rng = np.random.default_rng(0)
-    running, before, after = np.zeros(dim), [], []
-    for _ in range(num_steps):
-        grad = rng.normal(size=dim)
-        before.append(cosine(grad, running))
-        running = decay * running + (1 - decay) * grad
-        after.append(cosine(grad, running))
-    half = num_steps // 2
-    return float(np.mean(before[half:])), float(np.mean(after[half:]))
-
-
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """两个向量 (dim,) 夹角的余弦；有一个是零向量时记 0。"""
-    norms = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / norms) if norms else 0.0
-
-
 # ---------------------------------------------------------------- 比较
 
 
-def differences(runs: xr.Dataset, base) -> dict[str, tuple[float, float, float]]:
-    """一个实验里每种做法与基准之差：{做法: (差, 下界, 上界)}，不含基准自己。base (seeds,)。"""
-    scores = final_scores(runs)  # (variant, seed)
-    return {
-        str(name): difference_interval(scores.sel(variant=name).values, base)
-        for name in scores["variant"].values
-        if name != BASE
-    }
+COMPARED = {
+    "CartPole": ("cartpole", "cartpole_wide"),
+    "MountainCar": ("mountain_car", "mountain_car_epochs"),
+}
+"""总图里的比较：任务 → 出自哪几份录下的实验；基准在第一份里。"""
+
+
+def all_differences() -> dict[str, dict[str, Comparison]]:
+    """两张总图里的每一处改动与基准的比较，全部一起按 Holm 修正：{任务: {改动: 比较}}。"""
+    pairs = {}
+    for task, names in COMPARED.items():
+        runs = [final_scores(load_runs(f"ch12_{name}")) for name in names]
+        base = runs[0].sel(variant=BASE).values
+        for scores in runs:
+            for change in scores["variant"].values:
+                if change != BASE:
+                    pairs[f"{task}：{change}"] = (scores.sel(variant=change).values, base)
+    found: dict[str, dict[str, Comparison]] = {task: {} for task in COMPARED}
+    for name, comparison in compare(pairs).items():
+        task, change = name.split("：", 1)
+        found[task][change] = comparison
+    return found
 
 
 def false_alarms(scores, size: int = 10, trials: int = 400) -> float:
-    """两组都出自同一份配置时，差的 95% 置信带不含 0 的比例。
+    """两组都出自同一份配置时，差的 95% 置信区间不含 0 的比例。
 
     Args:
         scores: (seeds,) 同一份配置的许多个种子；每次抽出不重叠的两组。
@@ -301,16 +277,41 @@ def false_alarms(scores, size: int = 10, trials: int = 400) -> float:
     return alarms / trials
 
 
-def forest(ax: Axes, rows: dict[str, tuple[float, float, float]], title: str) -> None:
-    """森林图：一行一处改动，点是差，横线是 95% 置信带；由大到小排。
+def steps_to(threshold: float, runs: xr.Dataset) -> np.ndarray:
+    """每个种子的回报第一次不低于 threshold 时走了多少步，(seeds,)；没有到过是无穷大。runs (seed, point)。"""
+    there = runs["return"].transpose("seed", ...).values >= threshold
+    steps = runs["timesteps"].values[there.argmax(axis=1)]
+    return np.where(there.any(axis=1), steps, np.inf)
 
-    变好的实心蓝，变差的实心橙，看不出差别的空心灰。
+
+def family_alarms(scores, size: int = 10, trials: int = 200) -> tuple[float, float]:
+    """几处毫无作用的改动与同一个基准比：哪怕只有一处“看出了差别”的机会，(不修正, 按 Holm 修正)。
+
+    Args:
+        scores: (seeds,) 同一份配置的许多个种子；打乱后切成 size 个一组，第一组当基准，其余当改动。
+    """
+    rng = np.random.default_rng(0)
+    alarms = np.zeros(2)
+    for _ in range(trials):
+        base, *changes = rng.permutation(scores).reshape(-1, size)
+        p_values = []
+        for change in changes:
+            draws = resampled_differences(change, base, 1000)
+            p_values.append(2 * max(min((draws <= 0).mean(), (draws >= 0).mean()), 1e-3))
+        alarms += min(p_values) < 0.05, holm(p_values).min() < 0.05
+    return tuple(alarms / trials)
+
+
+def forest(ax: Axes, rows: dict[str, Comparison], title: str) -> None:
+    """森林图：一行一处改动，点是差，横线是 95% 置信区间；由大到小排。
+
+    按修正过的结论上色：变好的实心蓝，变差的实心橙，看不出差别的空心灰。
     """
     style = {"变好": COLORS[0], "变差": COLORS[1], "看不出差别": "#888888"}
-    order = sorted(rows, key=lambda name: rows[name][0])
+    order = sorted(rows, key=lambda name: rows[name].difference)
     for y, name in enumerate(order):
-        difference, low, high = rows[name]
-        verdict = conclude(low, high)
+        difference, low, high, _ = rows[name]
+        verdict = rows[name].verdict
         color = style[verdict]
         face = "none" if verdict == "看不出差别" else color
         ax.plot([low, high], [y, y], color=color, linewidth=2)
@@ -319,6 +320,49 @@ def forest(ax: Axes, rows: dict[str, tuple[float, float, float]], title: str) ->
     ax.set_yticks(range(len(order)), order, fontsize=9)
     ax.set(title=title, xlabel="与基准之差（回报）", ylim=(-0.6, len(order) - 0.4))
     ax.tick_params(axis="y", length=0)
+
+
+# ---------------------------------------------------------------- 预算
+
+
+def search(table, cells: int, seeds: int, trials: int = 2000) -> tuple[float, float]:
+    """随机搜索：随机取 cells 格，各看 seeds 个种子，挑平均最高的。重复许多次，求平均。
+
+    Args:
+        table: (格, 种子) 录下的成绩。
+
+    Returns:
+        (挑的时候看到的, 这一格在没有用过的种子上的)
+    """
+    return _repeat(
+        table, cells, lambda rows: (rows[:, :seeds].mean(axis=1).argmax(), seeds), trials
+    )
+
+
+def search_by_halving(table, cells: int, trials: int = 2000) -> tuple[float, float]:
+    """同上，但逐轮淘汰：每一轮给还在的每一格加一个种子，留下较好的一半。"""
+    return _repeat(table, cells, halve, trials)
+
+
+def halve(rows) -> tuple[int, int]:
+    """逐轮淘汰，rows (格, 种子)：(剩下的是第几格, 它用了几个种子)。"""
+    alive, used = np.arange(len(rows)), 0
+    while len(alive) > 1:
+        used += 1
+        order = np.argsort(-rows[alive, :used].mean(axis=1), kind="stable")
+        alive = alive[order[: len(alive) // 2]]
+    return int(alive[0]), used
+
+
+def _repeat(table, cells, choose, trials):
+    rng = np.random.default_rng(0)
+    table, results = np.asarray(table), []
+    for _ in range(trials):
+        rows = table[rng.choice(len(table), cells, replace=False)]
+        rows = rows[:, rng.permutation(table.shape[1])]
+        best, used = choose(rows)
+        results.append((rows[best, :used].mean(), rows[best, used:].mean()))
+    return tuple(np.mean(results, axis=0))
 
 
 # ---------------------------------------------------------------- 练习
@@ -398,38 +442,72 @@ def check_my_shaping(shaping) -> str:
 
 
 @checker
-def check_honest_best(honest_best) -> str:
-    """练习 12.3：用旧种子挑出最好的一格，用新种子报它的成绩。返回 (第几格, 成绩)。"""
-    rng = np.random.default_rng(60)
-    truth = rng.normal(200, 5, (8, 1))
-    seen, fresh = truth + rng.normal(0, 40, (8, 5)), truth + rng.normal(0, 40, (8, 6))
-    answer = honest_best(seen, fresh)
-    if answer is None:
+def check_halving(halving) -> str:
+    """练习 12.3：逐轮淘汰。``halving(table)`` → 剩下的那一格的编号；table (格, 种子)。"""
+    rng = np.random.default_rng(12)
+    tables = [rng.normal(200, 30, (14, 1)) + rng.normal(0, 60, (14, 5)) for _ in range(8)]
+    tables += [x[:5] for x in tables[:3]]
+    answers = [halving(table.copy()) for table in tables]
+    if answers[0] is None:
         raise Mistake("你的函数没有返回值。")
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise Mistake("请返回两样：(第几格, 成绩)。")
-    best = int(np.argmax(seen.mean(axis=1)))
-    cell, score = int(answer[0]), float(answer[1])
-    if cell == best and np.isclose(score, fresh[best].mean()):
-        shrunk = seen[best].mean() - score
-        return f"挑的时候看到的比它高 {shrunk:.0f} 分：那就是赢家的诅咒。"
-    if np.isclose(score, seen[best].mean()):
-        raise Mistake("报的是挑的时候看到的成绩：它是几格里最大的，偏高。换新种子的成绩。")
-    if cell == int(np.argmax(fresh.mean(axis=1))):
-        raise Mistake("你用新种子来挑，它们就不再是“没有用过的”，报出来的又偏高了。")
-    if cell == int(np.argmax(np.c_[seen, fresh].mean(axis=1))):
-        raise Mistake("挑的时候用上了新种子。挑和报要用不同的种子。")
-    if cell == int(np.argmin(seen.mean(axis=1))):
-        raise Mistake("挑成最差的一格了：回报越大越好。")
-    if cell == best and np.isclose(score, np.r_[seen[best], fresh[best]].mean()):
-        raise Mistake("成绩里混进了挑选时用过的种子，仍然偏高。只用新的。")
-    if cell == int(seen.max(axis=1).argmax()):
-        raise Mistake("你比的是每格最好的一个种子。先对种子求平均，再比。")
-    if cell != best:
-        raise Mistake(
-            f"按旧种子的平均，最好的是第 {best} 格（从 0 数），你挑的是第 {cell} 格。"
-        )
-    raise Mistake(f"格挑对了；它在新种子上的平均是 {fresh[best].mean():.1f}。")
+    if any(np.ndim(answer) for answer in answers):
+        raise Mistake("要返回一个编号，不是一串。")
+    if answers == [halve(table)[0] for table in tables]:
+        return "14 格，第一轮 14 次、第二轮 7 次、第三轮 3 次，一共 24 次训练。"
+    for wrong, hint in WRONG_HALVINGS:
+        if answers == [wrong(table) for table in tables]:
+            raise Mistake(hint)
+    if answers[0] >= 14 or answers[0] < 0:
+        raise Mistake("要返回编号，0 到 13。")
+    raise Mistake(
+        f"第一个例子应当剩下第 {halve(tables[0])[0]} 格，你的是第 {answers[0]} 格。"
+        "逐轮打印还剩哪几格，与手算的对一对。"
+    )
+
+
+def _halving_with(score):
+    """逐轮淘汰，换一种打分：score(rows, 第几轮) → (格,)，越大越好。"""
+
+    def halving(table):
+        alive, used = np.arange(len(table)), 0
+        while len(alive) > 1 and used < table.shape[1]:
+            used += 1
+            order = np.argsort(-score(table[alive], used), kind="stable")
+            alive = alive[order[: len(alive) // 2]]
+        return int(alive[0])
+
+    return halving
+
+
+def _relative_place(table):
+    """忘了把名次换回原来的编号：留下的格每一轮都从 0 重新数。"""
+    rows, best, used = table, 0, 0
+    while len(rows) > 1:
+        used += 1
+        order = np.argsort(-rows[:, :used].mean(axis=1), kind="stable")[: len(rows) // 2]
+        rows, best = rows[order], int(order[0])
+    return best
+
+
+WRONG_HALVINGS = [
+    (
+        _halving_with(lambda rows, used: -rows[:, :used].mean(axis=1)),
+        "留反了：你留下的是较差的一半。argsort 从小到大排。",
+    ),
+    (
+        _halving_with(lambda rows, used: rows[:, used - 1]),
+        "第 k 轮用前 k 个种子的平均，不只用新加的那一个。",
+    ),
+    (
+        _halving_with(lambda rows, used: rows.mean(axis=1)),
+        "每一格都用上了全部种子：那样就不省训练了。第 k 轮只用前 k 列。",
+    ),
+    (
+        lambda table: int(table[:, 0].argmax()),
+        "你只看了第一个种子。留下的一半还要再加种子、再比。",
+    ),
+    (_relative_place, "编号是在留下的那几格里数的；要换回原来的编号。"),
+]
 
 
 @checker
