@@ -229,7 +229,9 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def biggest(folder: Path) -> Path:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    """装着数组的那个文件；orbax 合并之前的那份（ocdbt.process_0）一样大，坏了也不碍事，不算。"""
+    whole = (path for path in folder.rglob("*") if "ocdbt.process_0" not in path.parts)
+    files = [path for path in whole if path.is_file()]
     return max(files, key=lambda path: path.stat().st_size)
 
 
