@@ -515,7 +515,7 @@ def test_a_library_that_cannot_be_loaded_again_is_found():
             "with open(ppo_lib.loss.__file__, 'a') as file:\n    file.write('\\ndef (\\n')"
         ),
         twice.calling(twice.edit, ()),
-        twice.calling(twice.check_reloaded, ()),
+        twice.calling(twice.check_reloaded),
     ]
     notebook = nbformat.v4.new_notebook(cells=cells)
     with pytest.raises(CellExecutionError, match="AssertionError(.|\n)*ppo_lib.loss"):

@@ -29,13 +29,8 @@ HEAVY = (
 """训练之外费时的函数：只算数，同样的参数给出同样的结果。"""
 
 
-LEFT_ALONE = (
-    "ppo_lib.members",
-    *sorted({path.rpartition(".")[0] for path in HEAVY}),
-    "ppo_lib.config",
-)
-"""第二遍之前不改的文件：前几个里有 ``remember`` 换过的函数，重新载入就换回去了；最后一个定义了冻结的
-dataclass，Colab 的 IPython 7 换不了它的实例的类（新的 IPython 可以）。"""
+LEFT_ALONE = ("ppo_lib.members", *sorted({path.rpartition(".")[0] for path in HEAVY}))
+"""第二遍之前不改的文件：里面有 ``remember`` 换过的函数，重新载入就换回去了。"""
 
 
 def own_copy():
@@ -61,28 +56,40 @@ def own_copy():
 
 
 def edit(left_alone: tuple[str, ...]):
-    """在载入了的每个库文件末尾加一行，left_alone 除外。"""
+    """在载入了的库文件末尾加一行。
+
+    只改只有函数的文件：Colab 的 IPython 7 重新载入一个文件，里面的类就换成新的，手里的对象还是旧的类；
+    重新载入一个包，就忘了它的子模块。新的 IPython 没有这两样毛病。
+    """
     import sys
     import time
     from pathlib import Path
 
     time.sleep(1.1)  # 有的文件系统，修改时间只到秒
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "ppo_lib" and name not in left_alone:
-            with Path(module.__file__).open("a", encoding="utf-8") as file:
-                file.write("\nEDITED = True\n")
+        classes = [x for x in vars(module).values() if getattr(x, "__module__", "") == name]
+        classes = [x for x in classes if isinstance(x, type)]
+        if name.startswith("ppo_lib.") and name not in left_alone:
+            if not classes and not hasattr(module, "__path__"):
+                with Path(module.__file__).open("a", encoding="utf-8") as file:
+                    file.write("\nEDITED = True\n")
 
 
-def check_reloaded(left_alone: tuple[str, ...]):
+def check_reloaded():
     """改过的都重新载入了，没有一个失败。"""
     import sys
+    from pathlib import Path
 
     from IPython import get_ipython
 
     reloader = get_ipython().magics_manager.registry["AutoreloadMagics"]._reloader
-    rooms = [x for x in sys.modules if x.partition(".")[0] == "ppo_lib" and x not in left_alone]
-    stale = [name for name in rooms if not hasattr(sys.modules[name], "EDITED")]
-    assert rooms and not stale and not reloader.failed, (stale, list(reloader.failed))
+    ours = {name: x for name, x in sys.modules.items() if name.startswith("ppo_lib.")}
+    edited = [
+        name for name, x in ours.items() if "\nEDITED = True" in Path(x.__file__).read_text()
+    ]
+    stale = [name for name in edited if not hasattr(ours[name], "EDITED")]
+    print("改过并且重新载入了：", *edited)
+    assert "ppo_lib.advantage" in edited and not stale and not reloader.failed, stale
 
 
 def remember(first: str, heavy: tuple[str, ...]):
@@ -188,7 +195,7 @@ def doubled(notebook):
         calling(remember, TIMES["first"], HEAVY),
         *[labelled(n, cell, time) for n, cell in numbered for time in ("first", "again")],
         calling(edit, LEFT_ALONE),
-        calling(check_reloaded, LEFT_ALONE),
+        calling(check_reloaded),
         *[labelled(n, cell, "round2") for n, cell in numbered],
     ]
     return result
