@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,14 +15,17 @@ from ppo_lib.compiled import compiled_once
 from ppo_lib.config import Hyperparams, PPOConfig
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
+from ppo_lib.diagnostics import approx_kl
 from ppo_lib.envs import make_env
-from ppo_lib.loss import Minibatch
+from ppo_lib.loss import Minibatch, ppo_loss
 from ppo_lib.members import compiled_programs
 from ppo_lib.optimizer import annealed_lr
 from ppo_lib.rollout import collect_rollout
 from ppo_lib.training import (
     TrainState,
     gradient_step,
+    init_state,
+    learn,
     make_batch,
     make_network,
     minibatch_orders,
@@ -93,8 +97,12 @@ def comparison(cfg: PPOConfig) -> Callable:
     return compare
 
 
-def watch_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> xr.Dataset:
+def watch_one_update(
+    cfg: PPOConfig, update: int, seed: int = 0, clip_eps: float | None = None
+) -> xr.Dataset:
     """先训练 update 次更新，再一步一步地做下一次更新，每一步之后看整批样本。
+
+    给了 clip_eps，就只在最后这一次更新里用它：之前的训练、这批经验、小批次的次序都不变。
 
     Returns:
         维 step（第几步梯度下降之后，0 是还没走）和 sample 的 ``log_ratio``、``advantage``，
@@ -102,6 +110,8 @@ def watch_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> xr.Dataset:
     """
     state, batch, shuffle_key, _ = collect_one_batch(cfg, update, seed)
     hyper = cfg.hyperparams()
+    if clip_eps is not None:
+        hyper = hyper._replace(clip_eps=clip_eps)
     lr = annealed_lr(hyper.lr, state.update, hyper.num_updates) if cfg.anneal_lr else hyper.lr
     step, compare = one_step(cfg.static()), comparison(cfg.static())
 
@@ -125,15 +135,65 @@ def watch_one_update(cfg: PPOConfig, update: int, seed: int = 0) -> xr.Dataset:
     )
 
 
+# ---------------------------------------------------------------- 别的“不要走太远”
+
+
+def clip_alone(ratio, advantage, clip_eps):
+    """换掉 ``clipped_objective``：只裁剪，忘了与不裁剪的取较小者。"""
+    return jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps) * advantage
+
+
+def penalized_loss(params, batch: Minibatch, hyper: Hyperparams, **options):
+    """换掉 ``ppo_loss``：不裁剪，损失里加 β·KL（论文的式 (8)）。β 借用 ``clip_eps`` 那一格传进来。"""
+    loss, metrics = ppo_loss(params, batch, hyper._replace(clip_eps=UNCLIPPED), **options)
+    return loss + hyper.clip_eps * metrics["approx_kl"], metrics
+
+
+def adapted(beta, kl, target: float):
+    """一次更新之后调 β：走得太远就加倍，太近就减半（论文第 4 节）。"""
+    return jnp.where(kl > 1.5 * target, 2 * beta, jnp.where(kl < target / 1.5, beta / 2, beta))
+
+
+def adaptive(target: float) -> dict[str, Callable]:
+    """自适应 KL 惩罚要换掉的三个函数。β 要从一次更新带到下一次，放在 ``running_grad`` 旁边。"""
+
+    def start(seed, hyper, **options):
+        state = init_state(seed, hyper, **options)
+        return state._replace(running_grad=(state.running_grad, jnp.ones(())))  # β 从 1 起
+
+    def learn_and_adapt(state, batch, key, hyper, cfg, network):
+        running_grad, beta = state.running_grad
+        learner, metrics = learn(
+            state._replace(running_grad=running_grad), batch, key,
+            hyper._replace(clip_eps=beta), cfg, network,
+        )  # fmt: skip
+        params, opt_state, running_grad = learner
+        pi, _ = network.apply(params, batch.obs)
+        kl = approx_kl(pi.log_prob(batch.action), batch.log_prob)
+        return (params, opt_state, (running_grad, adapted(beta, kl, target))), metrics
+
+    return {
+        "ppo_lib.training.ppo_loss": penalized_loss,
+        "ppo_lib.training.init_state": start,
+        "ppo_lib.training.learn": learn_and_adapt,
+    }
+
+
 # ---------------------------------------------------------------- 实验
 
 EPOCHS = (1, 2, 5, 10, 30)
 CLIPPED, UNCLIPPED = 0.2, 1e6
 """裁剪范围 ε 取一百万，等于不裁剪。"""
 
+CARTPOLE = PPOConfig(env_name="CartPole-v1", total_timesteps=100_000, num_seeds=10)
+TEN_EPOCHS = dataclasses.replace(CARTPOLE, update_epochs=10, seed=100)  # 新的种子
+TARGETS = (0.003, 0.01, 0.03)
+"""自适应 KL 惩罚的目标，单位 nat；论文试的也是这三个。"""
+LEARNING_RATES = (0.0003, 0.001)
+
 EXPERIMENTS = {
     "reuse": Experiment(
-        PPOConfig(env_name="CartPole-v1", total_timesteps=100_000, num_seeds=10),
+        CARTPOLE,
         {
             f"{epochs} 遍，{name}": dict(update_epochs=epochs, clip_eps=clip_eps)
             for name, clip_eps in (("裁剪", CLIPPED), ("不裁剪", UNCLIPPED))
@@ -141,9 +201,36 @@ EXPERIMENTS = {
         },
         metrics=("return", "approx_kl"),
         points=24,
-    )
+    ),
+    "ways": Experiment(
+        TEN_EPOCHS,
+        {
+            "裁剪": {},
+            "不裁剪": dict(clip_eps=UNCLIPPED),
+            "只裁剪，不取较小者": {},
+            "KL 惩罚，β = 1": dict(clip_eps=1.0),
+        }
+        | {f"KL 惩罚，自适应，{target:g}": {} for target in TARGETS},
+        metrics=("return", "approx_kl"),
+        points=24,
+        patches={
+            "只裁剪，不取较小者": {"ppo_lib.loss.clipped_objective": clip_alone},
+            "KL 惩罚，β = 1": {"ppo_lib.training.ppo_loss": penalized_loss},
+        }
+        | {f"KL 惩罚，自适应，{target:g}": adaptive(target) for target in TARGETS},
+    ),
+    "smaller_lr": Experiment(
+        TEN_EPOCHS,
+        {
+            f"lr {lr:g}，{name}": dict(lr=lr, clip_eps=clip_eps)
+            for lr in LEARNING_RATES
+            for name, clip_eps in (("裁剪", CLIPPED), ("不裁剪", UNCLIPPED))
+        },
+        metrics=("return", "approx_kl"),
+        points=24,
+    ),
 }
-"""同一批经验用几遍，裁剪或不裁剪。"""
+"""reuse：同一批经验用几遍，裁剪或不裁剪；ways：用 10 遍，几种不走太远的办法；smaller_lr：学习率小些，裁剪还要紧吗。"""
 
 
 # ---------------------------------------------------------------- 练习
