@@ -558,3 +558,30 @@ def test_bold_in_the_strings_of_a_cell_is_checked():
     cell = '```{code-cell} ipython3\nMarkdown(f"**只有 {x}。**后来")\n```\n'
     page = cb.read_page(ROOT / "chapters/99_x.md", cell)
     assert [finding.line for finding in cb.check_bold(page)] == [2]
+
+
+# ---- 区间 --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "assert bootstrap_band(a)[1] < bootstrap_band(b)[0]",
+        "bands = {v: bootstrap_band(x) for v, x in runs.items()}\nworse = [v for v in bands if bands[v][1] < bands['默认'][0]]",
+    ],
+)
+def test_two_intervals_compared_by_size_are_found(code):
+    assert "差的区间" in messages(cb.check_intervals(page(cell(code))))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "assert bootstrap_band(a)[1] < 475",
+        "low, high = bootstrap_band(a)\nassert low <= 0 <= high",
+        "found = compare({'甲': (a, b)})\nassert found['甲'].low > 0",
+        "assert bootstrap_band(a)[1] < 4 < bootstrap_band(b)[0]  # check: 允许 各与 4 比",
+    ],
+)
+def test_one_interval_and_the_interval_of_the_difference_pass(code):
+    assert cb.check_intervals(page(cell(code))) == []

@@ -922,6 +922,37 @@ def check_bold(page: Page) -> list[Finding]:
     ]
 
 
+# ---- 区间 --------------------------------------------------------------------
+
+
+def check_intervals(page: Page) -> list[Finding]:
+    """两组种子谁好，看差的区间；拿两个各自的区间比大小，会漏掉真的差别。"""
+    trees = [(cell, cell.tree or ast.Module([], [])) for cell in page.cells]
+    bands = {"bootstrap_band"}
+    for _, tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and names_in(node.value) & {"bootstrap_band"}:
+                bands |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return [
+        Finding(
+            page.path,
+            cell.line + node.lineno - 1,
+            "区间",
+            "拿两个区间比大小；换成差的区间（ppo_lib.course.comparison.compare）",
+        )
+        for cell, tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        and sum(bool(names_in(side) & bands) for side in (node.left, *node.comparators)) > 1
+        and not page.allows(cell.line + node.lineno - 1)
+    ]
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """语法树里的名字。"""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
 # ---- 做好的网页 ---------------------------------------------------------------
 
 
@@ -976,7 +1007,7 @@ def check_html(folder: Path) -> list[Finding]:
 def check_page(page: Page, known: set[str], entries: set[str]) -> list[Finding]:
     """一页的全部毛病；部分和数只查各章。"""
     found = [*check_terms(page), *check_links(page, known, entries), *check_alt(page)]
-    found += [*check_tofu(page), *check_bold(page)]
+    found += [*check_tofu(page), *check_bold(page), *check_intervals(page)]
     if page.number() is not None:
         found += [*check_parts(page), *check_numbers(page)]
     return found
