@@ -1,6 +1,7 @@
 """第 4 章的检查：每道题两种对的写法，和几种错的写法应得的提示；换初始化、量过拟合的做法没有改动别的。"""
 
 import dataclasses
+from types import SimpleNamespace
 
 import distrax
 import jax
@@ -12,6 +13,7 @@ from ppo_lib import PPOConfig, train
 from ppo_lib.course.ch04 import (
     DENSE,
     GAPS,
+    HELD_OUT,
     check_entropy,
     check_log_prob,
     check_num_params,
@@ -21,8 +23,8 @@ from ppo_lib.course.ch04 import (
     layer_sizes,
     num_params,
     plot_params,
-    signal_through,
-    update_and_compare,
+    signal_and_gradient,
+    spare_key,
     with_actor_gain,
     with_kernel_init,
 )
@@ -188,10 +190,33 @@ def test_only_the_named_layers_change():
     )
 
 
-def test_signal_keeps_its_size():
+def test_signal_and_gradient_keep_their_size():
     orthogonal = jax.nn.initializers.orthogonal(np.sqrt(2))
-    sizes = signal_through(orthogonal, jax.nn.relu, depth=4)
-    assert sizes.shape == (5,) and np.allclose(sizes, 1, atol=0.25)
+    signal, gradient = signal_and_gradient(orthogonal, jax.nn.relu, depth=4)
+    assert signal.shape == gradient.shape == (5,) and gradient[0] == 1
+    assert np.allclose(signal, 1, atol=0.25) and np.allclose(gradient, 1, atol=0.25)
+
+
+def test_gradient_of_linear_layers():
+    """没有激活函数时，往前往后都恰好每层乘增益。"""
+    signal, gradient = signal_and_gradient(jax.nn.initializers.orthogonal(0.5), lambda x: x, 3)
+    expected = 0.5 ** np.arange(4)
+    np.testing.assert_allclose(signal / signal[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4)
+
+
+def test_spare_keys_are_spare():
+    """检查用的钥匙，与训练自己用的（采样、打乱）没有一把相同。"""
+    cfg = PPOConfig(total_timesteps=2048 * 5)
+    key = jax.random.key(0)
+    own, spare = [], []
+    for update in range(cfg.num_updates):
+        state = SimpleNamespace(key=key, update=update)
+        own += list(jax.random.split(jax.random.fold_in(key, update)))
+        spare.append(spare_key(state, cfg, 1))
+    spare.append(spare_key(SimpleNamespace(key=key, update=0), cfg, 2))
+    data = [tuple(jax.random.key_data(k).tolist()) for k in own + spare]
+    assert len(set(data)) == len(data)
 
 
 @pytest.mark.slow
@@ -208,15 +233,17 @@ def test_the_figure_names_every_layer(shared, hidden):
 
 @pytest.mark.slow
 def test_comparing_does_not_change_the_training():
-    """量过拟合的训练，回报与库里的逐位相同；学过的那一批确实是学过的。"""
+    """量过拟合的训练与库里的相同；检查用的环境走的是自己的路。"""
     cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=20_000, num_seeds=1)
     cfg = dataclasses.replace(cfg, hidden_sizes=(8, 8))
     usual = train(cfg, progress=False).metrics
-    with patched({"ppo_lib.training.update_once": update_and_compare}):
+    with patched(HELD_OUT):
         compared = train(cfg, progress=False).metrics
-    np.testing.assert_allclose(compared["entropy"], usual["entropy"], rtol=1e-4)
+    for name in ("return", "entropy"):
+        np.testing.assert_allclose(compared[name], usual[name], rtol=1e-4)
     assert all(np.isfinite(compared[name]).all() for name in GAPS)
     assert float(compared["seen_gain"].mean()) > 0
+    assert (compared["seen_error"] != compared["fresh_error"]).all()
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from ppo_lib.networks.mlp import dense
 from ppo_lib.plotting.flow import arrow, box
 from ppo_lib.plotting.style import COLORS, INK, new_figure
 from ppo_lib.rollout import collect_rollout, reset_envs
-from ppo_lib.training import make_batch, make_network, update_once
+from ppo_lib.training import init_state, make_batch, make_network, update_once
 
 # ---------------------------------------------------------------- 换一种初始化
 
@@ -52,19 +52,32 @@ DENSE = "ppo_lib.networks.mlp.dense"
 # ---------------------------------------------------------------- 过拟合
 
 
+def init_with_held_out(seed, hyper, *, cfg, env, network):
+    """初始的训练状态，环境多一倍：前一半用来学；后一半留作检查，从不参与学习，起点另抽。"""
+    state = init_state(seed, hyper, cfg=cfg, env=env, network=network)
+    held_out = reset_envs(spare_key(state, cfg, 2), env, cfg.num_envs)
+    return state._replace(env=jax.tree.map(join, state.env, held_out))
+
+
 def update_and_compare(state, hyper, *, cfg, env, network):
-    """照常做一次更新，再看学到的东西在没见过的数据上还成不成立。
+    """照常用前一半环境做一次更新，再看学到的东西在没见过的数据上还成不成立。
 
-    用更新前的策略、从同样的环境状态、换一把钥匙另采一批。指标里多出四个，都在更新之后算：
-    ``seen_error``、``fresh_error``：Critic 的均方误差除以学习目标的方差，在学过的和新采的这一批上；
-    ``seen_gain``、``fresh_gain``：r·A 的平均（A 标准化过，学之前是 0），在学过的和新采的这一批上。
+    后一半环境由同样的（更新前的）策略走同样多步，走自己的路，得到没见过的一批。指标里多出四个，
+    都在更新之后算：
+    ``seen_error``、``fresh_error``：Critic 的均方误差除以学习目标的方差，在学过的和没见过的这一批上；
+    ``seen_gain``、``fresh_gain``：r·A 的平均（A 标准化过，学之前是 0），在学过的和没见过的这一批上。
     """
-    after, metrics = update_once(state, hyper, cfg=cfg, env=env, network=network)
-    key = jax.random.fold_in(state.key, state.update)
+    own = jax.tree.map(lambda x: x[: cfg.num_envs], state.env)
+    held_out = jax.tree.map(lambda x: x[cfg.num_envs :], state.env)
+    after, metrics = update_once(
+        state._replace(env=own), hyper, cfg=cfg, env=env, network=network
+    )
+    # 学过的那一批：update_once 里的那把钥匙，同样的环境，再采一遍，一模一样。
+    own_key = jax.random.split(jax.random.fold_in(state.key, state.update))[0]
 
-    def look(key):
-        _, rollout, _ = collect_rollout(
-            state.params, state.env, key, hyper,
+    def look(carry, key):
+        carry, rollout, _ = collect_rollout(
+            state.params, carry, key, hyper,
             network=network, env=env, num_steps=cfg.num_steps,
         )  # fmt: skip
         batch = make_batch(rollout, hyper, cfg)
@@ -73,12 +86,30 @@ def update_and_compare(state, hyper, *, cfg, env, network):
         advantage = batch.advantage - batch.advantage.mean()
         gain = (ratio * advantage).mean() / (batch.advantage.std() + 1e-8)
         error = ((value - batch.target) ** 2).mean() / (batch.target.var() + 1e-8)
-        return error, gain
+        return carry, error, gain
 
-    seen_error, seen_gain = look(jax.random.split(key)[0])  # update_once 用的那把钥匙
-    fresh_error, fresh_gain = look(jax.random.fold_in(key, 1))
+    _, seen_error, seen_gain = look(own, own_key)
+    held_out, fresh_error, fresh_gain = look(held_out, spare_key(state, cfg, 1))
+    after = after._replace(env=jax.tree.map(join, after.env, held_out))
     metrics |= dict(seen_error=seen_error, fresh_error=fresh_error)
     return after, metrics | dict(seen_gain=seen_gain, fresh_gain=fresh_gain)
+
+
+def spare_key(state, cfg: PPOConfig, block: int) -> jax.Array:
+    """训练自己从不用的钥匙：它 fold_in 的是 0 到 num_updates - 1，这里从 block × num_updates 起。"""
+    return jax.random.fold_in(state.key, block * cfg.num_updates + state.update)
+
+
+def join(own, held_out):
+    """两半环境接在一起：(num_envs, ...) 两份 → (2 num_envs, ...)。"""
+    return jnp.concatenate([own, held_out])
+
+
+HELD_OUT = {
+    "ppo_lib.training.init_state": init_with_held_out,
+    "ppo_lib.training.update_once": update_and_compare,
+}
+"""要换掉的两个函数。"""
 
 
 # ---------------------------------------------------------------- 画出参数
@@ -140,14 +171,28 @@ def draw_layer(ax, x, y, name, layer, color) -> None:
 # ---------------------------------------------------------------- 初值，和梯度
 
 
-def signal_through(init, activation, depth: int = 10, width: int = 64, seed: int = 0):
-    """随机的输入穿过 depth 层，每层之后均方根有多大：(depth + 1,)，第 0 个是输入的。"""
-    x = jax.random.normal(jax.random.key(seed), (1000, width))
-    sizes = [x]
-    for layer in range(depth):
-        kernel = init(jax.random.key(1000 * (seed + 1) + layer), (width, width), jnp.float32)
-        sizes.append(activation(sizes[-1] @ kernel))
-    return np.array([float(jnp.sqrt((h**2).mean())) for h in sizes])
+def signal_and_gradient(init, activation, depth: int = 10, width: int = 64, seed: int = 0):
+    """随机的输入穿过 depth 层，再把随机的梯度从输出传回来，各层有多大（均方根）。
+
+    Returns:
+        (信号 (depth + 1,)，梯度 (depth + 1,))。信号的第 k 个是穿过 k 层之后；梯度的第 k 个是往回传了
+        k 层之后，除以输出处的。
+    """
+    x_key, out_key, *keys = jax.random.split(jax.random.key(seed), depth + 2)
+    kernels = [init(key, (width, width), jnp.float32) for key in keys]
+    x = jax.random.normal(x_key, (256, width))
+    out = jax.random.normal(out_key, (256, width))
+
+    def forward(nudges):
+        """nudges (depth + 1, 256, width) 加在每一层的输出上，全是 0；对它求导，就得到各层的梯度。"""
+        layers = [x + nudges[0]]
+        for kernel, nudge in zip(kernels, nudges[1:]):
+            layers.append(activation(layers[-1] @ kernel) + nudge)
+        return (layers[-1] * out).sum(), jnp.stack(layers)
+
+    gradient, layers = jax.grad(forward, has_aux=True)(jnp.zeros((depth + 1, *x.shape)))
+    signal, back = (jnp.sqrt((h**2).mean(axis=(1, 2))) for h in (layers, gradient[::-1]))
+    return np.asarray(signal), np.asarray(back / back[0])
 
 
 def gradient_sizes(cfg: PPOConfig, params) -> dict[str, np.ndarray]:
@@ -182,7 +227,7 @@ def gradient_sizes(cfg: PPOConfig, params) -> dict[str, np.ndarray]:
         policy = gradient(0.0)
         return jnp.linalg.norm(policy), jnp.linalg.norm(gradient(hyper.vf_coef) - policy)
 
-    keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(params)[0]))
+    keys = jax.random.split(jax.random.key(1000), len(jax.tree.leaves(params)[0]))
     policy, value = jax.jit(jax.vmap(one_seed))(params, keys)
     return {"policy": np.asarray(policy), "value": np.asarray(value)}
 
@@ -265,13 +310,11 @@ EXPERIMENTS = {
         patches={"tanh，策略头 1": {DENSE: with_actor_gain(1.0)}},
     ),
     "width": Experiment(
-        dataclasses.replace(CARTPOLE, num_seeds=5),
+        CARTPOLE,
         {str(width): dict(hidden_sizes=(width, width)) for width in WIDTHS},
         metrics=("return", *GAPS),
         points=24,
-        patches={
-            str(width): {"ppo_lib.training.update_once": update_and_compare} for width in WIDTHS
-        },
+        patches={str(width): HELD_OUT for width in WIDTHS},
     ),
     "activation": Experiment(
         CARTPOLE,
