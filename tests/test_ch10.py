@@ -10,6 +10,7 @@ from ppo_lib.course import ch10
 from ppo_lib.course.ch10 import (
     EXPERIMENTS,
     NEW_SEED,
+    BlindSearch,
     caption,
     check_beta_1_at_large_lr,
     check_clip_eps_compensates,
@@ -161,6 +162,26 @@ def test_the_best_cells_that_were_trained_again_are_the_best_cells():
         cell = EXPERIMENTS["fresh_seeds"].variants[name]
         row = grid_iqm("cartpole").sel(beta_1=beta_1)
         assert row.sel(clip_eps=cell["clip_eps"], ent_coef=cell["ent_coef"]) == row.max()
+
+
+def test_blind_search_shows_one_new_seed_at_a_time_and_counts():
+    game, cell = (
+        BlindSearch("mountain_car", budget=3),
+        dict(beta_1=0.9, clip_eps=0.2, ent_coef=0.03),
+    )
+    values = grid_scores("mountain_car").sel(cell).values
+    first, second = game.probe(**cell), game.probe(**cell)
+    order = game.order[tuple(cell.values())]
+    np.testing.assert_allclose([first, second], values[order[:2]], atol=0.06)
+    assert game.left == 1 and f"{values[order[2:]].mean():.0f}" in game.report(**cell)
+    assert "你没有试过" in game.report(**cell | dict(beta_1=0.5))
+    with pytest.raises(ValueError, match="没有录过"):
+        game.probe(**cell | dict(beta_1=0.85))
+    with pytest.raises(ValueError, match="要写全"):
+        game.probe(beta_1=0.9)
+    game.probe(**cell)
+    with pytest.raises(ValueError, match="用完"):
+        game.probe(**cell)
 
 
 # ---------------------------------------------------------------- 六个挑战

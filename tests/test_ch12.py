@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ppo_lib import sweep
-from ppo_lib.course import ch12
+from ppo_lib.course import ch10, ch12
 from ppo_lib.course.ch12 import (
     check_biased_cosine,
     check_halving,
@@ -136,7 +136,7 @@ def test_halving_uses_the_budget_that_the_page_names():
 
 def test_searching_among_equals_is_worth_nothing_and_among_unequals_much():
     noise = np.random.default_rng(0).normal(size=(200, 5))
-    seen, later = ch12.search(noise, cells=24, seeds=1, trials=300)
+    seen, later = ch10.search(noise, cells=24, seeds=1, trials=300)
     assert seen > 1.5 and abs(later) < 0.2
     apart = noise + 100 * np.arange(200)[:, None]
     seen, later = ch12.search_by_halving(apart, cells=14, trials=300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import matplotlib as mpl
 import numpy as np
@@ -168,6 +169,101 @@ def band_coverage(statistic=iqm, num_seeds: int = 5, trials: int = 500) -> float
     rng = np.random.default_rng(0)
     low, high = bootstrap_band(rng.normal(size=(num_seeds, trials)), statistic)
     return float(((low <= 0) & (0 <= high)).mean())
+
+
+# ---------------------------------------------------------------- 预算
+
+
+def search(table, cells: int, seeds: int, trials: int = 2000) -> tuple[float, float]:
+    """随机搜索：随机取 cells 格，各看 seeds 个种子，挑平均最高的。重复许多次，求平均。
+
+    Args:
+        table: (格, 种子) 录下的成绩。
+
+    Returns:
+        (挑的时候看到的, 这一格在没有用过的种子上的)
+    """
+    return repeat_search(
+        table, cells, lambda rows: (rows[:, :seeds].mean(axis=1).argmax(), seeds), trials
+    )
+
+
+def repeat_search(table, cells: int, choose: Callable, trials: int) -> tuple[float, float]:
+    """随机取 cells 格，交给 choose(rows) → (第几格, 用了几个种子)，看挑中的那格。重复 trials 次，求平均。"""
+    rng = np.random.default_rng(0)
+    table, results = np.asarray(table), []
+    for _ in range(trials):
+        rows = table[rng.choice(len(table), cells, replace=False)]
+        rows = rows[:, rng.permutation(table.shape[1])]
+        best, used = choose(rows)
+        results.append((rows[best, :used].mean(), rows[best, used:].mean()))
+    return tuple(np.mean(results, axis=0))
+
+
+class BlindSearch:
+    """动手：一张网格，budget 次试探，每次只看到一个种子的成绩。
+
+    >>> mine = BlindSearch("mountain_car")
+    >>> mine.probe(beta_1=0.9, clip_eps=0.2, ent_coef=0.03)   # 一次试探
+    >>> print(mine.report(beta_1=0.9, clip_eps=0.2, ent_coef=0.03))
+    """
+
+    def __init__(self, name: str = "mountain_car", budget: int = 15):
+        self.name, self.budget = name, budget
+        self.scores = grid_scores(name)
+        self.seen: dict[tuple, list[float]] = {}  # 一格 → 看到的成绩，一个种子一个
+        self.rng = np.random.default_rng(0)
+        self.order: dict[tuple, np.ndarray] = {}  # 一格 → 种子出现的次序
+
+    @property
+    def left(self) -> int:
+        """还剩几次。"""
+        return self.budget - sum(map(len, self.seen.values()))
+
+    def probe(self, **cell: float) -> float:
+        """试一格，返回一个种子的成绩；同一格再试一次，是另一个种子。"""
+        if self.left <= 0:
+            raise ValueError(f"{self.budget} 次用完了；用 report 交出一格。")
+        key = self._key(cell)
+        found = self.seen.setdefault(key, [])
+        if len(found) == self.scores.sizes["seed"]:
+            raise ValueError("这一格的种子都看过了。")
+        order = self.order.setdefault(key, self.rng.permutation(self.scores.sizes["seed"]))
+        found.append(float(self.scores.sel(cell).values[order[len(found)]]))
+        return round(found[-1], 1)
+
+    def report(self, **cell: float) -> str:
+        """交出一格：你看到的、没有给你看的种子、随机搜索的平均。"""
+        key = self._key(cell)
+        seen, used = self.seen.get(key, []), len(self.seen.get(key, []))
+        values = self.scores.sel(cell).values
+        rest = np.delete(values, self.order.get(key, np.arange(0))[:used])
+        table = self.scores.transpose(..., "seed").values.reshape(-1, len(values))
+        expected, later = search(table, self.budget, 1)
+        told = (
+            f"你看到的平均是 {np.mean(seen):.0f}（{used} 个种子）"
+            if seen
+            else "你没有试过这一格"
+        )
+        hidden = (
+            f"没有给你看的 {len(rest)} 个种子：{rest.mean():.0f}"
+            if len(rest)
+            else "种子都看过了"
+        )
+        return (
+            f"{told}；{hidden}。随机取 {self.budget} 格、每格一个种子去挑，"
+            f"平均会看到 {expected:.0f}，换了种子是 {later:.0f}。"
+        )
+
+    def _key(self, cell: dict) -> tuple:
+        axes = [dim for dim in self.scores.dims if dim != "seed"]
+        if set(cell) != set(axes):
+            raise ValueError(f"要写全：{'、'.join(axes)}。")
+        for axis in axes:
+            if cell[axis] not in self.scores[axis].values:
+                values = "、".join(f"{v:g}" for v in self.scores[axis].values)
+                raise ValueError(f"{axis} = {cell[axis]!r} 没有录过；有 {values}。")
+        return tuple(cell[axis] for axis in axes)
 
 
 # ---------------------------------------------------------------- 热图

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from ppo_lib import envs, training
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.ch10 import repeat_search
 from ppo_lib.course.comparison import Comparison, compare
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
@@ -325,23 +326,9 @@ def forest(ax: Axes, rows: dict[str, Comparison], title: str) -> None:
 # ---------------------------------------------------------------- 预算
 
 
-def search(table, cells: int, seeds: int, trials: int = 2000) -> tuple[float, float]:
-    """随机搜索：随机取 cells 格，各看 seeds 个种子，挑平均最高的。重复许多次，求平均。
-
-    Args:
-        table: (格, 种子) 录下的成绩。
-
-    Returns:
-        (挑的时候看到的, 这一格在没有用过的种子上的)
-    """
-    return _repeat(
-        table, cells, lambda rows: (rows[:, :seeds].mean(axis=1).argmax(), seeds), trials
-    )
-
-
 def search_by_halving(table, cells: int, trials: int = 2000) -> tuple[float, float]:
-    """同上，但逐轮淘汰：每一轮给还在的每一格加一个种子，留下较好的一半。"""
-    return _repeat(table, cells, halve, trials)
+    """与 ``ch10.search`` 相同，但逐轮淘汰：每一轮给还在的每一格加一个种子，留下较好的一半。"""
+    return repeat_search(table, cells, halve, trials)
 
 
 def halve(rows) -> tuple[int, int]:
@@ -352,17 +339,6 @@ def halve(rows) -> tuple[int, int]:
         order = np.argsort(-rows[alive, :used].mean(axis=1), kind="stable")
         alive = alive[order[: len(alive) // 2]]
     return int(alive[0]), used
-
-
-def _repeat(table, cells, choose, trials):
-    rng = np.random.default_rng(0)
-    table, results = np.asarray(table), []
-    for _ in range(trials):
-        rows = table[rng.choice(len(table), cells, replace=False)]
-        rows = rows[:, rng.permutation(table.shape[1])]
-        best, used = choose(rows)
-        results.append((rows[best, :used].mean(), rows[best, used:].mean()))
-    return tuple(np.mean(results, axis=0))
 
 
 # ---------------------------------------------------------------- 练习
