@@ -21,6 +21,7 @@ from ppo_lib.course.ch11 import (
     check_running,
     cosine_with_average,
     losses_in_one_update,
+    recomputed_gradients,
     try_alarm,
 )
 from ppo_lib.course.experiment import patched
@@ -229,3 +230,8 @@ def test_library_functions_are_restored():
         assert ppo_lib.loss.clipped_objective is not before
     assert ppo_lib.loss.clipped_objective is before
     assert jax.grad(before)(1.0, 1.0, 0.2) > 0
+
+
+def test_recomputed_log_probs_keep_the_gradient_only_when_the_old_ones_are_cut():
+    kept, gone = recomputed_gradients()
+    assert kept > 0.01 and gone == 0

@@ -17,7 +17,7 @@ from ppo_lib.course.ch05 import collect_late_observations
 from ppo_lib.course.ch07 import collect_one_batch, one_step
 from ppo_lib.course.experiment import Experiment, patched
 from ppo_lib.course.verdict import Mistake, checker
-from ppo_lib.diagnostics import cosine_similarity, update_running_grad
+from ppo_lib.diagnostics import cosine_similarity, global_norm, update_running_grad
 from ppo_lib.envs import make_env
 from ppo_lib.loss import Minibatch, clipped_objective, ppo_loss
 from ppo_lib.optimizer import annealed_lr
@@ -129,7 +129,7 @@ def gae_huge_reward(reward, *rest):
 
 
 def loss_with_fresh_log_prob(params, batch, hyper, *, network, **keys):
-    """写错的损失：旧的对数概率每次按眼前的参数重算，概率比永远是 1。"""
+    """写错的损失：旧的对数概率每次按眼前的参数重算（截断了梯度），概率比的值永远是 1。"""
     pi, _ = network.apply(params, batch.obs)
     fresh = jax.lax.stop_gradient(pi.log_prob(batch.action))
     return ppo_loss(params, batch._replace(log_prob=fresh), hyper, network=network, **keys)
@@ -227,7 +227,7 @@ NAMES = {
     "B": "新的对数概率也截断了梯度",
     "C": "记下的是走完之后的观测",
     "D": "优势少换一次轴，与观测、动作对不上",
-    "E": "旧的对数概率每一步都重算",
+    "E": "旧的对数概率每一步都重算，截断了梯度",
     "F": "退火按梯度步数数，早早到 0",
     "G": "价值损失广播成 (batch, batch)",
     "H": "Critic 的学习目标只有这一步的奖励",
@@ -408,6 +408,21 @@ def target_by_hand() -> bool:
     ends = jnp.array([[False], [True], [False], [False]])
     _, target = ppo_lib.training.calculate_gae(one, zero, zero, ends, ends & False, 1.0, 1.0)
     return bool(jnp.allclose(target[:, 0], jnp.array([2.0, 1.0, 2.0, 1.0])))
+
+
+def recomputed_gradients() -> tuple[float, float]:
+    """旧的对数概率按眼前的参数重算时，裁剪目标的梯度范数：（截断了旧的那份，忘了截断）。"""
+    network, params, hyper, rollout = tiny_rollout()
+    batch = make_batch(rollout, hyper, TINY)
+
+    def objective(params, cut):
+        log_prob = network.apply(params, batch.obs)[0].log_prob(batch.action)
+        ratio = ppo_lib.loss.policy_ratio(log_prob, cut(log_prob))
+        advantage = ppo_lib.loss.normalize(batch.advantage)
+        return clipped_objective(ratio, advantage, hyper.clip_eps).mean()
+
+    cuts = jax.lax.stop_gradient, lambda x: x
+    return tuple(float(global_norm(jax.grad(objective)(params, cut))) for cut in cuts)
 
 
 def more_entropy_less_loss() -> bool:
