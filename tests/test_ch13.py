@@ -5,16 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ppo_lib.course.ch07 import collect_one_batch
 from ppo_lib.course.ch13 import (
     CASES,
+    CAUGHT,
+    CORRECT,
     DIAGNOSES,
+    LEARNS,
+    PROBES,
     TRACES,
     check_diagnosis,
     check_draw_noise,
     check_masked_entropy,
     check_safe_loss,
     check_traces,
+    fit_critic,
     make_project,
+    passes,
     run_probe,
     run_python,
     show_error,
@@ -55,7 +62,7 @@ def test_the_diagnosis_is_wrong(answer, hint):
 
 def test_the_recorded_cases_are_the_cases():
     runs = load_runs("ch13_cases")
-    assert list(runs.variant.values) == ["正常", *CASES] and runs.sizes["seed"] == 5
+    assert list(runs.variant.values) == ["正常", *CASES, CORRECT] and runs.sizes["seed"] == 10
     assert float(runs["clip_frac"].sel(variant="甲").max()) == 0
     assert float(runs["approx_kl"].sel(variant="丁").max()) < 1e-6
 
@@ -231,3 +238,27 @@ def test_the_broadcast_loss_learns_the_mean_on_the_probe():
     np.testing.assert_allclose(run_probe("RewardIsObs-probe"), [[1, -1]] * 2, atol=0.02)
     with patched(CASES["乙"]):
         np.testing.assert_allclose(run_probe("RewardIsObs-probe"), 0, atol=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROBES)
+def test_the_library_climbs_the_whole_ladder(name):
+    assert passes(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "level"),
+    [(case, level) for case in CASES for level in (range(1, 8) if case != "丁" else (1,))],
+)
+def test_the_ladder_catches_what_the_page_says(case, level):
+    with patched(CASES[case]):
+        assert passes(list(PROBES)[level - 1]) == (level not in CAUGHT[case])
+
+
+@pytest.mark.slow
+def test_a_critic_alone_learns_a_frozen_rollout_unless_its_loss_broadcasts():
+    batch = collect_one_batch(LEARNS, update=0).batch
+    assert fit_critic(LEARNS, batch)[-1] > 0.4
+    with patched(CASES["乙"]):
+        assert abs(fit_critic(LEARNS, batch)[-1]) < 0.05

@@ -15,13 +15,15 @@ import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
 from gymnax.environments import environment, spaces
 
+import ppo_lib.loss
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.verdict import Mistake, checker
-from ppo_lib.diagnostics import global_norm
+from ppo_lib.diagnostics import explained_variance, global_norm
 from ppo_lib.envs import make_env
 from ppo_lib.experiment import train
 from ppo_lib.loss import Minibatch, ppo_loss, value_loss
@@ -93,9 +95,9 @@ class ProbeState(environment.EnvState):
 
 
 class Probe(environment.Environment):
-    """探针环境的骨架：一个动作，走一步就结束。全部的七个见 tests/test_probes.py。"""
+    """探针环境的骨架：走 length 步后结束，cue 是每一回合开头抽的 ±1；观测默认是 0。"""
 
-    num_actions = 1
+    length, num_actions = 1, 1
 
     @property
     def default_params(self):
@@ -106,15 +108,28 @@ class Probe(environment.Environment):
         return self.get_obs(state), state
 
     def step_env(self, key, state, action, params):
-        reward = self.reward(state)
+        reward = self.reward(state, action)
         state = state.replace(time=state.time + 1)
         return self.get_obs(state), state, reward, self.is_terminated(state, params), {}
 
     def is_terminated(self, state, params):
-        return state.time >= 1
+        return state.time >= self.length
+
+    def get_obs(self, state, params=None, key=None):
+        return jnp.zeros(1)
 
     def action_space(self, params):
         return spaces.Discrete(self.num_actions)
+
+    def observation_space(self, params):
+        return spaces.Box(-1.0, 1.0, (1,))
+
+
+class ConstantReward(Probe):
+    """一步，观测总是 0，得 1 分：V 是 1。"""
+
+    def reward(self, state, action):
+        return jnp.float32(1.0)
 
 
 class RewardIsObs(Probe):
@@ -123,11 +138,41 @@ class RewardIsObs(Probe):
     def get_obs(self, state, params=None, key=None):
         return state.cue[None]
 
-    def observation_space(self, params):
-        return spaces.Box(-1.0, 1.0, (1,))
-
-    def reward(self, state):
+    def reward(self, state, action):
         return state.cue
+
+
+class DelayedReward(Probe):
+    """两步，观测是第几步，只有第二步得 1 分：V 依次是 γ 和 1。"""
+
+    length = 2
+
+    def get_obs(self, state, params=None, key=None):
+        return jnp.float32(state.time)[None]
+
+    def reward(self, state, action):
+        return jnp.float32(state.time == 1)
+
+
+class TwoActions(Probe):
+    """一步，观测总是 0，动作 1 得 1 分，动作 0 得 0 分：策略应当选 1。"""
+
+    num_actions = 2
+
+    def reward(self, state, action):
+        return jnp.float32(action == 1)
+
+
+class MatchObs(Probe):
+    """一步，观测 +1 时动作 1 得 1 分，-1 时动作 0 得 1 分：策略应当看着观测选。"""
+
+    num_actions = 2
+
+    def get_obs(self, state, params=None, key=None):
+        return state.cue[None]
+
+    def reward(self, state, action):
+        return jnp.float32((action == 1) == (state.cue > 0))
 
 
 class Endless(Probe):
@@ -146,15 +191,45 @@ class Endless(Probe):
     def observation_space(self, params):
         return spaces.Box(0.0, 1.0, (4,))
 
-    def reward(self, state):
+    def reward(self, state, action):
         return jnp.float32(1.0)
 
 
+class EndlessCue(Endless):
+    """同上，但每步的奖励是这一回合的 ±1：V(1) = 1/(1-γ)，V(-1) = -1/(1-γ)。"""
+
+    def get_obs(self, state, params=None, key=None):
+        return state.cue[None]
+
+    def observation_space(self, params):
+        return spaces.Box(-1.0, 1.0, (1,))
+
+    def reward(self, state, action):
+        return state.cue
+
+
+SIGNS = [[1.0], [-1.0]]
 PROBES = {
-    "RewardIsObs-probe": (RewardIsObs, np.array([[1.0], [-1.0]], np.float32)),
-    "Endless-probe": (Endless, np.eye(4, dtype=np.float32)),
+    "ConstantReward-probe": (ConstantReward, [[0.0]]),
+    "RewardIsObs-probe": (RewardIsObs, SIGNS),
+    "DelayedReward-probe": (DelayedReward, [[0.0], [1.0]]),
+    "Endless-probe": (Endless, np.eye(4)),
+    "EndlessCue-probe": (EndlessCue, SIGNS),
+    "TwoActions-probe": (TwoActions, [[0.0]]),
+    "MatchObs-probe": (MatchObs, SIGNS),
 }
-"""探针的名字 → (类, 要看的观测 (n, obs_dim))。"""
+"""梯子，由低到高：探针的名字 → (类, 要看的观测 (n, obs_dim))。"""
+
+ANSWERS = {
+    "ConstantReward-probe": ("V", [1.0]),
+    "RewardIsObs-probe": ("V", [1.0, -1.0]),
+    "DelayedReward-probe": ("V", [0.5, 1.0]),
+    "Endless-probe": ("V", [2.0] * 4),
+    "EndlessCue-probe": ("V", [2.0, -2.0]),
+    "TwoActions-probe": ("动作 1 的概率", [1.0]),
+    "MatchObs-probe": ("动作 1 的概率", [1.0, 0.0]),
+}
+"""γ = 0.5 时的答案：看 V，还是看选动作 1 的概率；各个观测处应当是多少。"""
 
 
 @contextlib.contextmanager
@@ -168,20 +243,33 @@ def registered(name: str):
         gymnax.registration._registry.pop(name)
 
 
-def run_probe(name: str, gamma: float = 0.5, **changes) -> np.ndarray:
-    """在一个探针上训练两个种子，返回学到的 V (seed, 观测)。"""
+def learn_probe(name: str, **changes) -> tuple[np.ndarray, np.ndarray]:
+    """在一个探针上训练两个种子，返回学到的 V 和动作 1 的概率，都是 (seed, 观测)。"""
     with registered(name):
         cfg = PPOConfig(
             **dict(
                 env_name=name, total_timesteps=24_000, num_seeds=2, num_envs=8, num_steps=10,
                 hidden_sizes=(16,), update_epochs=4, num_minibatches=2, shuffle="samples",
-                lr=1e-2, gamma=gamma, ent_coef=0.0,
+                lr=1e-2, gamma=0.5, ent_coef=0.0,
             ) | changes
         )  # fmt: skip
         params = train(cfg, progress=False).params
         network = make_network(cfg, make_env(cfg))
-    _, value = jax.vmap(network.apply, in_axes=(0, None))(params, PROBES[name][1])
-    return np.asarray(value)
+    obs = jnp.asarray(PROBES[name][1], jnp.float32)
+    pi, value = jax.vmap(network.apply, in_axes=(0, None))(params, obs)
+    return np.asarray(value), np.asarray(jax.nn.softmax(pi.logits)[..., -1])
+
+
+def run_probe(name: str, **changes) -> np.ndarray:
+    """在一个探针上训练两个种子，返回学到的 V (seed, 观测)。"""
+    return learn_probe(name, **changes)[0]
+
+
+def passes(name: str) -> bool:
+    """两个种子在这个探针上学到的，是不是都与答案差不到 0.05。"""
+    kind, answer = ANSWERS[name]
+    value, prob = learn_probe(name)
+    return bool((abs((value if kind == "V" else prob) - np.array(answer)) < 0.05).all())
 
 
 # ---------------------------------------------------------------- 写错的库
@@ -223,6 +311,9 @@ CASES = {
 }
 """五个病例：库里的一个函数换成写错的。"""
 
+CAUGHT = {"甲": (), "乙": (2, 3, 5), "丙": (2, 3, 5), "丁": (1,), "戊": (6, 7)}
+"""五个病例各在梯子的哪几级不过（量过的，见 tests/test_ch13.py）。丁只量了第 1 级：不过，就不往上爬了。"""
+
 SYMPTOMS = {
     "return": "回报",
     "entropy": "熵（nat）",
@@ -238,16 +329,47 @@ LEARNS = PPOConfig(
 )
 """十万步里学得会 CartPole 的配置（第 1 章的“动手”）。"""
 
+CORRECT = "正常，2 遍"
+"""开头的那一份：库没有改，只是每批经验用 2 遍。"""
+
 EXPERIMENTS = {
     "cases": Experiment(
-        LEARNS,
-        {name: {} for name in ("正常", *CASES)},
+        dataclasses.replace(LEARNS, num_seeds=10),
+        {name: {} for name in ("正常", *CASES)} | {CORRECT: dict(update_epochs=2)},
         metrics=tuple(SYMPTOMS),
         points=24,
         patches=CASES,
     )
 }
-"""正常的库和五个病例，各训练五个种子。"""
+"""正常的库、五个病例、用 2 遍的库，各训练十个种子。"""
+
+
+# ---------------------------------------------------------------- 只训练 Critic
+
+
+def fit_critic(cfg: PPOConfig, batch: Minibatch, steps: int = 300, seed: int = 0) -> np.ndarray:
+    """经验不动，只训练一个刚初始化的 Critic：价值损失的梯度，Adam，整批一步。
+
+    Returns:
+        (steps,) 每一步的解释方差。
+    """
+    network = make_network(cfg, make_env(cfg))
+    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    params = network.init(jax.random.key(seed), rows.obs)
+    adam = optax.adam(1e-2)
+
+    def loss(params):
+        _, value = network.apply(params, rows.obs)
+        return ppo_lib.loss.value_loss(value, rows.target).mean(), value
+
+    def step(carry, _):
+        params, opt_state = carry
+        (_, value), grad = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, opt_state = adam.update(grad, opt_state)
+        carry = optax.apply_updates(params, updates), opt_state
+        return carry, explained_variance(value, rows.target)
+
+    return np.asarray(jax.lax.scan(step, (params, adam.init(params)), length=steps)[1])
 
 
 # ---------------------------------------------------------------- 练习
