@@ -24,6 +24,8 @@ from ppo_lib.course.ch05 import (
     plot_next_values,
     same_key_every_step,
     same_key_forever,
+    same_noise_every_step,
+    same_start_every_step,
     train_and_evaluate,
     values_after_reset,
 )
@@ -225,6 +227,23 @@ def test_reused_keys_draw_the_same_numbers_every_step():
     np.testing.assert_array_equal(forever, np.tile(draw(jax.random.key(0)[None]), (6, 1)))
     values = jnp.arange(6.0)  # 不是钥匙的，照常算
     np.testing.assert_array_equal(same_key_every_step(lambda x: 2 * x, values, 4), 2 * values)
+
+
+def test_noise_and_starts_are_held_apart():
+    keys = jax.random.split(jax.random.key(4), 6)
+
+    def draw(key):
+        parts = jax.random.split(key, 3)
+        return tuple(jax.random.normal(part, (2,)) for part in parts)
+
+    usual = jax.vmap(draw)(keys)
+    for same, held in ((same_noise_every_step, 0), (same_start_every_step, 2)):
+        for i, (now, before) in enumerate(zip(same(jax.vmap(draw), keys, 4), usual)):
+            np.testing.assert_array_equal(
+                now, np.tile(before[:1], (6, 1)) if i == held else before
+            )
+    values = jnp.arange(6.0)  # 不是钥匙的，照常算
+    np.testing.assert_array_equal(same_noise_every_step(lambda x: 2 * x, values, 4), 2 * values)
 
 
 def test_values_after_reset_differ_only_at_timeouts():

@@ -53,6 +53,25 @@ def same_key_forever(function, inputs, rows_at_once):
     return in_chunks(function, inputs, rows_at_once)
 
 
+def same_noise_every_step(function, inputs, rows_at_once):
+    """同 in_chunks，但每一步抽动作用同样的噪声；环境和开局的随机数照常换。"""
+    drawn = in_chunks(function, inputs, rows_at_once)
+    if not is_key(inputs):
+        return drawn
+    noise, step_keys, fresh_start = drawn
+    return jnp.broadcast_to(noise[:1], noise.shape), step_keys, fresh_start
+
+
+def same_start_every_step(function, inputs, rows_at_once):
+    """同 in_chunks，但每一步备好的开局都一样；抽动作的噪声照常换。"""
+    drawn = in_chunks(function, inputs, rows_at_once)
+    if not is_key(inputs):
+        return drawn
+    noise, step_keys, fresh_start = drawn
+    same = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), fresh_start)
+    return noise, step_keys, same
+
+
 def is_key(x) -> bool:
     """是不是随机数的钥匙（或一排钥匙）。"""
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
@@ -232,12 +251,14 @@ CARTPOLE = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=
 
 EXPERIMENTS = {
     "mistakes": Experiment(
-        CARTPOLE,
+        dataclasses.replace(CARTPOLE, num_seeds=20),
         {
             "照库里的写法": {},
             "记下走完之后的观测": {},
             "每一步同一把钥匙": {},
             "从头到尾同一把钥匙": {},
+            "只有动作的噪声不变": {},
+            "只有开局不变": {},
         },
         metrics=("return", "approx_kl"),
         points=48,
@@ -247,6 +268,8 @@ EXPERIMENTS = {
             },
             "每一步同一把钥匙": {"ppo_lib.rollout.in_chunks": same_key_every_step},
             "从头到尾同一把钥匙": {"ppo_lib.rollout.in_chunks": same_key_forever},
+            "只有动作的噪声不变": {"ppo_lib.rollout.in_chunks": same_noise_every_step},
+            "只有开局不变": {"ppo_lib.rollout.in_chunks": same_start_every_step},
         },
     ),
     "endings": Experiment(
@@ -286,7 +309,7 @@ EXPERIMENTS = {
         },
     ),
 }
-"""采样里的三种写错，回合怎样结束，超时之后接什么，同样的一批经验分给几个环境去采。"""
+"""采样里的几种写错，回合怎样结束，超时之后接什么，同样的一批经验分给几个环境去采。"""
 
 
 # ---------------------------------------------------------------- 练习
