@@ -74,7 +74,7 @@ def test_every_entry_asserts_what_it_says(entry):
     )
     for tree in trees:
         calls = [ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)]
-        assert {"print", "versus"} & set(calls)  # versus 写出它的比较
+        assert any(name.endswith(("print", "versus")) for name in calls)  # versus 写出它的比较
 
 
 @each
@@ -132,8 +132,8 @@ def test_it_quotes_no_line_of_code_of_the_guide():
 def test_the_recorded_runs_it_reads_exist():
     data = PAGE.parent / "data"
     for kind, call in (
-        ("runs", r"(?:scores|whole|load_runs)"),
-        ("grid", r"grid_(?:scores|iqm)"),
+        ("runs", r"\b(?:scores|whole|load_runs)"),
+        ("grid", r"\bgrid_(?:scores|iqm)"),
     ):
         names = re.findall(rf'{call}\("(\w+)"\)', TEXT)
         assert names and all((data / f"{kind}_{name}.npz").exists() for name in names)
