@@ -1,6 +1,7 @@
 """experiment.py：许多成员一起训练，而每个成员的数与同伴、块长、次序都无关。"""
 
 import contextlib
+import dataclasses
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from tiny import TINY
 
 from ppo_lib import (
     ConfigError,
@@ -23,22 +25,14 @@ from ppo_lib import (
 from ppo_lib.members import chunk_lengths, compiled_programs
 from ppo_lib.training import CHUNK
 
-# 四十次更新、很小的网络：一次训练几毫秒，时间几乎全在第一次编译。
-TINY = dict(
-    env_name="CartPole-v1",
-    num_envs=2,
-    num_steps=16,
-    hidden_sizes=(8,),
-    num_minibatches=2,
-    update_epochs=1,
-    total_timesteps=40 * 32,
-    num_seeds=1,
-)
 UPDATES = 40
 
 
 def tiny(**changes):
-    return PPOConfig(**TINY | changes)
+    """四十次更新、很小的网络：一次训练几毫秒，时间几乎全在第一次编译。"""
+    return dataclasses.replace(
+        TINY, **dict(total_timesteps=UPDATES * 32, num_seeds=1) | changes
+    )
 
 
 def quiet(cfg, **options):
