@@ -30,8 +30,6 @@ PLAIN = (int, float, str, tuple, frozenset, dict)
 """常数的类型：它们也会编译进程序。"""
 
 STARTED = time.time()
-CACHES: list = []
-seen: dict[str, object] = {}
 loaded: dict[str, tuple[float, dict]] = {}  # 模块 → (用着的是文件哪一刻的样子, 它的字节码)
 told: set[str] = set()
 
@@ -39,33 +37,31 @@ told: set[str] = set()
 def compiled_once(make: Callable, maxsize: int = 64) -> Callable:
     """缓存 ``make(静态配置, …)`` 给出的编译好的程序；库里的函数换了，缓存就清空。"""
     cached = functools.lru_cache(maxsize)(make)
-    CACHES.append(cached)
+    seen: dict[str, object] = {}
 
     @functools.wraps(make)
     def program(*args):
+        nonlocal seen
         if jax.config.jax_disable_jit:
             say_once(
                 "JAX_DISABLE_JIT 不管 ppo_lib 的训练：它总是编译了再跑。要一步一步地看里面的数，"
                 "请直接调用库里的函数，例如 make_train(cfg).update(state, hyper)。"
             )
         refuse_after_fork()
-        follow_source()
+        warn_if_not_loaded()
+        now = dict(in_use())
+        if any(now.get(name) != thing for name, thing in seen.items()):  # 后来载入的文件不算
+            cached.cache_clear()
+        seen = now
         with plain_jax():
-            return program.cached(*args)
+            return cached(*args)
 
-    program.cached = cached
     program.cache_info, program.cache_clear = cached.cache_info, cached.cache_clear
     return program
 
 
-def follow_source() -> None:
-    """库里的函数换过，就清空所有的缓存；磁盘上改过、却没有载入，就发出警告。"""
-    global seen
-    now = dict(in_use())
-    if any(now.get(name) != thing for name, thing in seen.items()):  # 后来载入的文件不算
-        for cache in CACHES:
-            cache.cache_clear()
-    seen = now
+def warn_if_not_loaded() -> None:
+    """磁盘上的库改过、却没有载入，就发出警告。"""
     for _, module in rooms():
         if changed := not_loaded(module):
             say_once(

@@ -24,9 +24,7 @@ CFG = dataclasses.replace(TINY, total_timesteps=10 * 32, num_seeds=1)
 def made():
     """一个缓存起来的“编译”，和它编译了几次。"""
     count = []
-    make = compiled_once(lambda cfg: count.append(cfg))
-    yield make, count
-    compiled.CACHES.remove(make.cached)
+    return compiled_once(lambda cfg: count.append(cfg)), count
 
 
 def test_the_same_source_compiles_once(made):
@@ -73,6 +71,18 @@ def test_new_code_in_the_same_function_compiles_again(made, monkeypatch):
     assert count == [1, 1]
 
 
+def test_the_source_is_still_followed_after_compiled_itself_is_loaded_again(made, monkeypatch):
+    """``%autoreload`` 也会重新载入 compiled.py；用它做好的程序照样跟着源码走。"""
+    make, count = made
+    make(1)
+    for name, value in vars(compiled).items():  # 出来时都恢复原样
+        monkeypatch.setattr(compiled, name, value)
+    importlib.reload(compiled)
+    monkeypatch.setattr(training, "ppo_loss", lambda *_: None)
+    make(1)
+    assert count == [1, 1]
+
+
 def test_two_functions_with_the_same_code_are_told_apart(made, monkeypatch):
     make, count = made
     for gain in (1, 2):
@@ -89,12 +99,12 @@ def test_a_file_that_changed_and_was_not_loaded_is_named_once(tmp_path, monkeypa
     file.write_text(source.replace('"""', '"""改了文档。', 1), encoding="utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        compiled.follow_source()  # 只改了文档和行号，做的事没有变
+        compiled.warn_if_not_loaded()  # 只改了文档和行号，做的事没有变
 
     file.write_text(source.replace("jnp.minimum(", "jnp.maximum("), encoding="utf-8")
     with pytest.warns(RuntimeWarning) as said:
-        compiled.follow_source()
-        compiled.follow_source()
+        compiled.warn_if_not_loaded()
+        compiled.warn_if_not_loaded()
     assert len(said) == 1
     assert "loss.py 改过了（clipped_objective）" in str(said[0].message)
     assert "autoreload" in str(said[0].message)

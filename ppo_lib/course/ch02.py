@@ -449,12 +449,12 @@ def returns_unrolled(reward, gamma=0.99):
 
 
 def compile_seconds(function: Callable, num_steps: int) -> float:
-    """编译 function 要几秒，输入是 num_steps 个数。"""
+    """编译 function 要几秒处理器时间，输入是 num_steps 个数。"""
     fresh = jax.jit(lambda reward: function(reward))  # 新的函数，上一次编译的用不上
     reward = jax.ShapeDtypeStruct((num_steps,), jnp.float32)
-    start = time.perf_counter()
+    start = time.process_time()  # 不随别的程序有多忙而变
     fresh.lower(reward).compile()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 # ---------------------------------------------------------------- 实验
