@@ -14,7 +14,7 @@ def annealed_lr(lr, update, num_updates):
 
 
 def make_optimizer(kind: str, lr, hyper: Hyperparams) -> optax.GradientTransformation:
-    """梯度的全局范数裁剪 → 按种类缩放 → 乘 -lr。
+    """按全局范数缩短梯度 → 按种类缩放 → 乘 -lr。
 
     在编译好的程序里调用，所以 lr、beta_1、beta_2 都可以是 JAX 的数组，改动不引起重新编译。
     rmsprop 就是 beta_1 = 0、没有偏差修正的 Adam：小量 eps 与 Adam 一样加在根号外面

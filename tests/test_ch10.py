@@ -9,7 +9,7 @@ import xarray as xr
 from ppo_lib.course import ch10
 from ppo_lib.course.ch10 import (
     EXPERIMENTS,
-    NEW_SEED,
+    LIVE_SEED,
     BlindSearch,
     caption,
     check_beta_1_at_large_lr,
@@ -32,7 +32,7 @@ from ppo_lib.course.ch10 import (
     variance_shares,
 )
 from ppo_lib.plotting import new_figure, show
-from ppo_lib.recorded import load_grid, thin
+from ppo_lib.recorded import load_grid, load_runs, thin
 from ppo_lib.statistics import bootstrap_band, iqm
 
 NAMES = ("cartpole", "cartpole_lr", "mountain_car", "mountain_car_lr")
@@ -81,8 +81,9 @@ def test_explorer_starts_at_the_recorded_configuration_and_trains_new_seeds(name
     monkeypatch.setattr(ch10, "train_live", record)
     widget = explorer(name, beta_1=0.95)
     cfg = grid_config(name)
-    assert first == [NEW_SEED] and trained[0].num_seeds == 5
-    assert NEW_SEED not in load_grid(name)["seed"]
+    assert first == [LIVE_SEED] and trained[0].num_seeds == 5
+    checked = load_runs("ch10_fresh_seeds")["seed"]
+    assert LIVE_SEED > max(checked.max(), load_grid(name)["seed"].max())
     assert trained[0].env_name == cfg.env_name
     assert widget.chosen["beta_1"] == 0.95
     for axis in set(widget.chosen) - {"beta_1"}:

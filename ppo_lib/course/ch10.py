@@ -24,6 +24,8 @@ from ppo_lib.widgets.explorer import ReturnExplorer, check_dataset, train_live
 
 NEW_SEED = 100
 """复查用的种子从这里起；网格用的是 0 到 4。"""
+LIVE_SEED = 200
+"""“用真的训练验证”的种子从这里起：复查已经用到 119。"""
 
 EXPERIMENTS = {
     "fresh_seeds": Experiment(
@@ -101,7 +103,7 @@ def explorer(name: str, **start: float) -> ReturnExplorer:
         grid,
         axes=axes,
         start={axis: getattr(cfg, axis) for axis in axes} | start,
-        live=train_live(cfg, NEW_SEED),
+        live=train_live(cfg, LIVE_SEED),
         caption=caption(name),
     )
 

@@ -129,7 +129,7 @@ def gae_huge_reward(reward, *rest):
 
 
 def loss_with_fresh_log_prob(params, batch, hyper, *, network, **keys):
-    """写错的损失：旧的对数概率每次按眼前的参数重算（截断了梯度），概率比的值永远是 1。"""
+    """写错的损失：旧的对数概率每次按眼前的参数重算（不传梯度），概率比的值永远是 1。"""
     pi, _ = network.apply(params, batch.obs)
     fresh = jax.lax.stop_gradient(pi.log_prob(batch.action))
     return ppo_loss(params, batch._replace(log_prob=fresh), hyper, network=network, **keys)
@@ -141,7 +141,7 @@ def loss_with_entropy_penalty(params, batch, hyper, **keys):
 
 
 def ratio_without_gradient(log_prob, old_log_prob):
-    """写错的概率比：新的对数概率也截断了梯度。"""
+    """写错的概率比：新的对数概率也不传梯度。"""
     return jnp.exp(jax.lax.stop_gradient(log_prob) - old_log_prob)
 
 
@@ -224,10 +224,10 @@ FAULTS = {
 
 NAMES = {
     "A": "裁剪目标差一个负号",
-    "B": "新的对数概率也截断了梯度",
+    "B": "新的对数概率也不传梯度",
     "C": "记下的是走完之后的观测",
     "D": "优势少换一次轴，与观测、动作对不上",
-    "E": "旧的对数概率每一步都重算，截断了梯度",
+    "E": "旧的对数概率每一步都重算，不传梯度",
     "F": "退火按梯度步数数，早早到 0",
     "G": "价值损失广播成 (batch, batch)",
     "H": "Critic 的学习目标只有这一步的奖励",
@@ -411,7 +411,7 @@ def target_by_hand() -> bool:
 
 
 def recomputed_gradients() -> tuple[float, float]:
-    """旧的对数概率按眼前的参数重算时，裁剪目标的梯度范数：（截断了旧的那份，忘了截断）。"""
+    """旧的对数概率按眼前的参数重算时，裁剪目标的梯度范数：（旧的那份不传梯度，忘了这样做）。"""
     network, params, hyper, rollout = tiny_rollout()
     batch = make_batch(rollout, hyper, TINY)
 

@@ -28,7 +28,8 @@ class Comparison(NamedTuple):
         return "看不出差别" if self.p >= 0.05 else "变好" if self.difference > 0 else "变差"
 
     def __str__(self) -> str:
-        return f"{self.difference:+.0f} [{self.low:+.0f}, {self.high:+.0f}]"
+        rounded = (round(x, 0) + 0.0 for x in self[:3])  # 加 0，免得写出 -0
+        return "{:+.0f} [{:+.0f}, {:+.0f}]".format(*rounded)
 
 
 def compare(pairs: Mapping[str, tuple]) -> dict[str, Comparison]:
