@@ -1,12 +1,16 @@
 """ppo_lib/keys.py：写开的 threefry 是真的 threefry，抽出的数与 jax.random 的逐位相同。"""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import TINY
 
+from ppo_lib import training
 from ppo_lib.config import PPOConfig
 from ppo_lib.keys import UNROLLED, make_key, threefry
 from ppo_lib.members import from_plain, to_plain
@@ -98,3 +102,29 @@ def test_training_uses_it_and_compiles_no_loop_of_rounds():
 
     assert loops(jax.random.key(0)) > 0
     assert loops(make_key(0)) == 0
+
+
+# ---- 一把钥匙只用一次 --------------------------------------------------------
+
+
+def lower_checking_keys(cfg: PPOConfig):
+    """在 JAX 的检查之下，从初始化到一次更新走一遍（不编译、不计算）。"""
+    program, hyper = make_train(cfg), cfg.hyperparams()
+    with jax.debug_key_reuse(True):
+        jax.jit(lambda seed: program.update(program.init(seed, hyper), hyper)).lower(0)
+
+
+@pytest.mark.parametrize("shuffle", ["envs", "envs_once", "samples"])
+def test_training_uses_each_key_once(shuffle):
+    lower_checking_keys(dataclasses.replace(TINY, shuffle=shuffle))
+
+
+def test_a_key_used_twice_is_found(monkeypatch):
+    def twice(params, carry, key, *rest, **named):
+        jax.random.uniform(key)
+        return collect_rollout(params, carry, key, *rest, **named)
+
+    collect_rollout = training.collect_rollout
+    monkeypatch.setattr(training, "collect_rollout", twice)
+    with pytest.raises(jax.errors.KeyReuseError):
+        lower_checking_keys(TINY)

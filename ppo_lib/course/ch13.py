@@ -33,7 +33,7 @@ from ppo_lib.training import make_batch, make_network
 # ---------------------------------------------------------------- 报错和环境
 
 
-def show_error(function, *args, width: int = 60) -> None:
+def show_error(function, *args, width: int = 42) -> None:
     """运行 function(*args)，把它抛出的错误打印出来：类型、信息（去掉网址）；没有抛出就打印结果。"""
     try:
         print("没有报错，结果是", function(*args))
