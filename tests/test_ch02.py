@@ -14,6 +14,7 @@ from ppo_lib.course.ch02 import (
     check_my_surrogate,
     check_one_percent,
     check_values,
+    compile_seconds,
     corridor_values,
     episode_gradients,
     exact_objective,
@@ -268,3 +269,16 @@ def test_2_4_right(answer):
 def test_2_4_wrong(answer, hint):
     verdict = check_batch_returns(answer)
     assert not verdict.passed and hint in verdict.message, verdict
+
+
+def test_compiling_twice_compiles_two_programs(monkeypatch):
+    """同样的程序会从编译缓存里取，量到的就不是编译；所以每次都是新的。"""
+    texts, compile = [], jax.stages.Lowered.compile
+
+    def record(self):
+        texts.append(self.as_text())
+        return compile(self)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", record)
+    assert compile_seconds(returns_jax, 5) > 0 and compile_seconds(returns_jax, 5) > 0
+    assert len(set(texts)) == 2

@@ -124,8 +124,10 @@ def show_messages(messages: Iterable[str]):
     """逐条显示报错，长的自动折行。"""
     from IPython.display import HTML
 
-    text = "\n".join(html.escape(message, quote=False) for message in messages)
-    return HTML(f'<pre style="white-space:pre-wrap">{text}</pre>')
+    text = "\n\n".join(html.escape(message, quote=False) for message in messages)
+    return HTML(
+        f'<pre style="white-space:pre-wrap;font-size:.82rem;line-height:1.6">{text}</pre>'
+    )
 
 
 def another(field: dataclasses.Field) -> Any:

@@ -253,7 +253,7 @@ class BlindSearch:
             else "种子都看过了"
         )
         return (
-            f"{told}；{hidden}。随机取 {self.budget} 格、每格一个种子去挑，"
+            f"{told}；{hidden}。\n随机取 {self.budget} 格、每格一个种子去挑，"
             f"平均会看到 {expected:.0f}，换了种子是 {later:.0f}。"
         )
 
