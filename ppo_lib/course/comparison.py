@@ -28,8 +28,7 @@ class Comparison(NamedTuple):
         return "看不出差别" if self.p >= 0.05 else "变好" if self.difference > 0 else "变差"
 
     def __str__(self) -> str:
-        rounded = (round(x, 0) + 0.0 for x in self[:3])  # 加 0，免得写出 -0
-        return "{:+.0f} [{:+.0f}, {:+.0f}]".format(*rounded)
+        return "{:+z.0f} [{:+z.0f}, {:+z.0f}]".format(*self)  # z：不写 -0
 
 
 def compare(pairs: Mapping[str, tuple]) -> dict[str, Comparison]:
