@@ -132,7 +132,7 @@ def plot_endings(runs: xr.Dataset):
     shares = 100 * np.array(counts) / np.sum(counts, axis=0)  # (3, point)
     colors = (COLORS[1], COLORS[4], COLORS[0])
     ax.stackplot(steps, shares, colors=colors, alpha=0.6, linewidth=0)
-    for x, y, label in ((9, 10, "杆倒了"), (58, 82, "车出了轨道"), (150, 82, "满 500 步")):
+    for x, y, label in ((18, 8, "杆倒了"), (58, 82, "车出了轨道"), (150, 82, "满 500 步")):
         ax.text(x, y, label)
     return_ax = ax.twinx()
     return_ax.plot(steps, iqm(forward_fill(runs["return"].values)), color=INK)
