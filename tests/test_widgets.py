@@ -18,9 +18,12 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from ipywidgets.embed import dependency_state
+from test_exercises import BLANKS, CHECKS, one_right
 
 from ppo_lib.advantage import calculate_gae
 from ppo_lib.config import ConfigError
+from ppo_lib.course.exercises import AnswerExercise, Choice, Number, Order, Shape, Subset
+from ppo_lib.course.exercises.answer import judge, parse_number
 from ppo_lib.loss import clipped_objective
 from ppo_lib.optimizer import adam_step
 from ppo_lib.plotting import COLORS
@@ -28,11 +31,12 @@ from ppo_lib.recorded import load_grid
 from ppo_lib.statistics import iqm
 from ppo_lib.widgets import AdamWidget, ClipWidget, GaeWidget, Quiz, ReturnExplorer, train_live
 from ppo_lib.widgets.adam import STEPS, fixed_noise
+from ppo_lib.widgets.answers import AnswerBox
 from ppo_lib.widgets.explorer import pack, unpack
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "book/static/widgets.js"
-CLASSES = [ClipWidget, GaeWidget, AdamWidget, ReturnExplorer, Quiz]
+CLASSES = [ClipWidget, GaeWidget, AdamWidget, ReturnExplorer, Quiz, AnswerBox]
 
 QUESTIONS = [
     (
@@ -840,6 +844,101 @@ def test_two_quizzes_keep_their_answers_apart(open_widgets):
     page.reload()
     page.locator(".ppo-widget").nth(1).locator(".question").first.wait_for()
     assert "答了 1 题" in sentence(page, 0) and "答了 0 题" in sentence(page, 1)
+
+
+# ---- 答题框 -------------------------------------------------------------------
+
+MIXED = AnswerExercise(
+    "练习 3.1：几种空格",
+    {
+        "更新次数": Number(130, {131: "多了一次。"}, tolerance=0),
+        "比例": Number(0.4305, {0.5: "不是一半。"}, ratio=True),
+        "形状": Shape((128, 16), {(16, 128): "两维反了。"}),
+        "哪一个": Choice("乙", ["甲", "乙"], {"甲": "甲不对。"}),
+        "哪几个": Subset({0.1, 0.3}, [0.1, 0.2, 0.3], extra={0.2: "0.2 不是。"}, hint="漏了 {missing} 个。"),
+        "次序": Order(["先", "中", "后"], [("先", "中", "先有它。"), ("中", "后", "再有它。")]),
+    },
+    "都对。",
+)  # fmt: skip
+
+
+def fill(page, **texts):
+    """填几格文字。"""
+    for name, text in texts.items():
+        page.get_by_label(name, exact=True).fill(text)
+
+
+def check_box(page):
+    page.get_by_role("button", name="检查").click()
+    return page.get_by_role("status").inner_text()
+
+
+@pytest.mark.slow
+def test_an_answer_box_judges_keeps_and_reports(open_widgets):
+    page = open_widgets(AnswerBox(spec=MIXED.spec), prepare=LISTEN)
+    assert check_box(page) == "还不对：更新次数还没有填。"
+    fill(page, 更新次数="一百三")
+    assert check_box(page) == "还不对：更新次数：“一百三” 不是一个数。"
+    fill(page, 更新次数="131", 比例="0.43", 形状="(128, 16)")
+    page.get_by_label("哪一个").select_option("乙")
+    page.get_by_role("checkbox", name="0.1").check()
+    assert check_box(page) == "还不对：对了 3 个。更新次数：多了一次。"
+    fill(page, 更新次数="130")
+    assert check_box(page) == "还不对：对了 4 个。哪几个：漏了 1 个。"
+    page.get_by_role("checkbox", name="0.3").check()
+    page.reload()  # 填过的还在
+    page.get_by_role("button", name="检查").wait_for()
+    assert page.get_by_label("更新次数").input_value() == "130"
+    assert check_box(page) == "还不对：对了 5 个。次序：“先”应当在“中”之前：先有它。"
+    assert page.evaluate("heard") == []
+    page.get_by_role("button", name="上移先").click()
+    assert check_box(page) == "通过：都对。"
+    assert page.evaluate("heard") == [{"kind": "exercise", "id": "3.1", "done": True}]
+
+
+@pytest.mark.slow
+def test_an_answer_box_needs_only_the_keyboard(open_widgets):
+    one = AnswerExercise("练习 9.9：一个数", {"γ": Number(0.5, ratio=True)}, "对。")
+    page = open_widgets(AnswerBox(spec=one.spec))
+    page.keyboard.press("Tab")
+    page.keyboard.type("50%")
+    page.keyboard.press("Enter")
+    assert page.get_by_role("status").inner_text() == "通过：对。"
+
+
+def garbage(field):
+    """一格里随便什么，读好了的样子。"""
+    if field["kind"] == "number":
+        return st.floats(-1e4, 1e4)
+    if field["kind"] == "shape":
+        return st.lists(st.integers(0, 200), min_size=1, max_size=3)
+    places = range(len(field["options"]))
+    if field["kind"] == "choice":
+        return st.sampled_from(places)
+    if field["kind"] == "subset":
+        return st.sets(st.sampled_from(places), min_size=1).map(sorted)
+    return st.permutations(places)
+
+
+@pytest.mark.slow
+@given(st.data())
+def test_the_page_judges_as_python_does(call_js, data):
+    """书里每一道填空题，随便什么答案（或者一半是对的），两边说的话一样。"""
+    spec = data.draw(st.sampled_from([MIXED.spec, *(CHECKS[name].spec for name in BLANKS)]))
+    answers = [
+        one_right(field) if data.draw(st.booleans()) else data.draw(garbage(field))
+        for field in spec["fields"]
+    ]
+    verdict = judge(spec, answers)
+    assert call_js(AnswerBox, "judge", spec, answers) == [verdict.passed, verdict.message]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", ["0.5", " 1/2", "50%", "50 ％", "−3", "-.5", "1e-3", "1,000", "2，000"]
+)
+def test_the_page_reads_numbers_as_python_does(call_js, text):
+    assert call_js(AnswerBox, "parseNumber", text) == parse_number(text)
 
 
 # ---- 从笔记本到网页 -----------------------------------------------------------

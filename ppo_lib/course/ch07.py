@@ -13,11 +13,11 @@ import xarray as xr
 
 from ppo_lib.compiled import compiled_once
 from ppo_lib.config import Hyperparams, PPOConfig
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Subset
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.diagnostics import approx_kl
 from ppo_lib.envs import make_env
-from ppo_lib.loss import Minibatch, ppo_loss
+from ppo_lib.loss import Minibatch, clipped_objective, ppo_loss
 from ppo_lib.members import compiled_programs
 from ppo_lib.optimizer import annealed_lr
 from ppo_lib.rollout import collect_rollout
@@ -238,116 +238,129 @@ EXPERIMENTS = {
 CASES = [(1.5, 1.0), (1.5, -1.0), (0.7, 1.0), (0.7, -1.0), (1.1, 2.0), (1.0, -0.3)]
 """练习 7.1 的六个 (r, A)，ε = 0.2。"""
 
-
-@checker
-def check_zero_gradient(answer) -> str:
-    """练习 7.1：六个样本里，哪些的裁剪目标对 r 的导数是 0。"""
-    expected = {1, 4}
-    chosen = {int(i) for i in answer}
-    if not chosen <= set(range(1, 7)):
-        raise Mistake("请填样本的编号，1 到 6，例如 {1, 2}。")
-    if chosen == expected:
-        return "只有朝优势所指的方向越过了界的样本，梯度才是 0。"
-    if chosen == {1, 2, 3, 4}:
-        raise Mistake(
-            "你把所有在界外的样本都算上了。再想想取较小者这一步：A > 0 而 r < 1-ε 时，两项里较小的是哪一项？"
+check_zero_gradient = AnswerExercise(
+    "练习 7.1：哪几个样本的裁剪目标对 r 的导数是 0",
+    {
+        "样本": Subset(
+            {1, 4},
+            options=range(1, 7),
+            wrong={
+                frozenset({1, 2, 3, 4}): "你把所有在界外的样本都算上了。再想想取较小者这一步：A > 0 而 r < 1-ε 时，两项里较小的是哪一项？",
+                frozenset({5, 6}): "反了：在界内的样本不受裁剪影响，梯度就是 A。",
+                frozenset({2, 3}): "反了：A > 0 时目标随 r 上升，要防的是 r 太大；A < 0 时要防的是 r 太小。",
+            },
+            extra=dict.fromkeys((5, 6), "样本 5 和 6 的 r 在 [0.8, 1.2] 之内，裁剪碰不到它们。")
+            | dict.fromkeys((2, 3), "多选了。对每个样本，先算 r·A 和 clip(r)·A，看较小的是哪一个，再看它随 r 变不变。"),
+            hint="还漏了一个。A > 0 和 A < 0 各有一侧会裁剪。",
         )
-    if chosen == {5, 6}:
-        raise Mistake("反了：在界内的样本不受裁剪影响，梯度就是 A。")
-    if chosen == {2, 3}:
-        raise Mistake("反了：A > 0 时目标随 r 上升，要防的是 r 太大；A < 0 时要防的是 r 太小。")
-    if 5 in chosen or 6 in chosen:
-        raise Mistake("样本 5 和 6 的 r 在 [0.8, 1.2] 之内，裁剪碰不到它们。")
-    if chosen < expected:
-        raise Mistake("还漏了一个。A > 0 和 A < 0 各有一侧会裁剪。")
-    raise Mistake("对每个样本，先算 r·A 和 clip(r)·A，看较小的是哪一个，再看它随 r 变不变。")
+    },
+    praise="只有朝优势所指的方向越过了界的样本，梯度才是 0。",
+)  # fmt: skip
 
 
-@checker
-def check_my_objective(objective) -> str:
-    """练习 7.2：自己写裁剪目标。"""
-    ratio = np.array([1.5, 1.5, 0.5, 0.5, 1.1, 0.9])
-    advantage = np.array([2.0, -2.0, 2.0, -2.0, -1.0, 3.0])
-    eps = 0.2
-    answer = objective(jnp.asarray(ratio), jnp.asarray(advantage), eps)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。最后用 return 交出结果。")
-    result = np.asarray(answer, float)
-    clipped = np.clip(ratio, 1 - eps, 1 + eps)
-    expected = np.minimum(ratio * advantage, clipped * advantage)
-    if result.shape == ():
-        raise Mistake("你求了平均。这里要逐个样本的目标，形状 (batch,)；平均在 ppo_loss 里做。")
-    if result.shape != expected.shape:
-        raise Mistake(f"形状应当是 (batch,)，这里是 (6,)；你的是 {result.shape}。")
-    known_wrong = [
-        (-expected, "差一个负号：目标要被最大化，负号留到损失里再加。"),
-        (ratio * advantage, "这是不裁剪的目标 r·A。"),
-        (clipped * advantage, "你只用了裁剪的那一项，没有取较小者：样本 2 的 r 已经太大、A < 0，目标却不再随 r 变，改正的机会没有了。"),
-        (np.maximum(ratio * advantage, clipped * advantage), "取成较大者了。较小者才是保守的估计。"),
-        (np.minimum(ratio, clipped) * advantage, "你先在 r 和 clip(r) 之间取了较小者，再乘 A。A < 0 时，次序不能换。"),
-        (np.minimum(ratio * advantage, np.clip(ratio * advantage, 1 - eps, 1 + eps)), "你裁剪了 r·A；要裁剪的是 r。"),
-        (np.minimum(ratio * advantage, np.clip(ratio, -eps, eps) * advantage), "界是 1-ε 和 1+ε，你好像写成了 -ε 和 ε。"),
-    ]  # fmt: skip
-    if np.allclose(result, expected, atol=1e-5):
-        return "六个样本都对，包括两个界外而不裁剪的。"
-    for wrong, hint in known_wrong:
-        if np.allclose(result, wrong, atol=1e-5):
-            raise Mistake(hint)
-    first = int(np.argmax(~np.isclose(result, expected, atol=1e-5)))
-    raise Mistake(
-        f"r = {ratio[first]:g}、A = {advantage[first]:g}、ε = {eps:g} 时，应当是 {expected[first]:g}，你的是 {result[first]:g}。"
-    )
+def objective_inputs(rng):
+    """六个分居各处的样本，再是随机的：比例在界的两侧都有，ε 每次不同。"""
+    yield np.float32([1.5, 1.5, 0.5, 0.5, 1.1, 0.9]), np.float32([2, -2, 2, -2, -1, 3]), 0.2
+    for size, clip_eps in ((1, 0.2), (7, 0.1), (9, 0.3), (12, 0.5)):
+        ratio, advantage = np.exp(rng.normal(0, 0.6, size)), rng.normal(0, 2, size)
+        yield (
+            np.float32(ratio.round(2) + 0.001),
+            np.float32(advantage.round(1) + 0.05),
+            clip_eps,
+        )
 
 
-@checker
-def check_total_loss(total) -> str:
-    """练习 7.3：由三项拼出要最小化的总损失。"""
-    parts = dict(objective=0.3, value_loss=5.0, entropy=0.6, vf_coef=0.5, ent_coef=0.01)
-    answer = total(**parts)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    objective, critic, entropy = 0.3, 2.5, 0.006
-    known_wrong = {
-        objective + critic - entropy: "裁剪目标要被最大化，所以在损失里要带负号。",
-        -objective + critic + entropy: "熵的符号反了：这样写会逼着策略变得确定。",
-        objective - critic + entropy: "这是要被最大化的目标，论文的式 (9)；损失是它的相反数。",
-        -objective - critic - entropy: "价值损失的符号反了：这样写会让 Critic 越来越不准。",
-        -objective + 5.0 - 0.6: "两个系数忘了乘。",
-        -objective + critic: "忘了熵。",
-    }
-    if np.isclose(float(answer), -objective + critic - entropy):
-        return "符号都对：目标和熵要大，价值损失要小。"
-    for wrong, hint in known_wrong.items():
-        if np.isclose(float(answer), wrong):
-            raise Mistake(hint)
-    raise Mistake("三项各自想要变大还是变小？想变大的，在损失里带负号。")
+check_my_objective = FunctionExercise(
+    "练习 7.2：写出裁剪目标",
+    clipped_objective,
+    objective_inputs,
+    {
+        "差一个负号：目标要被最大化，负号留到损失里再加。": lambda r, A, eps: -clipped_objective(r, A, eps),
+        "这是不裁剪的目标 r·A。": lambda r, A, eps: r * A,
+        "你只用了裁剪的那一项，没有取较小者：r 已经太大而 A < 0 时，目标却不再随 r 变，改正的机会没有了。": clip_alone,
+        "取成较大者了。较小者才是保守的估计。": lambda r, A, eps: jnp.maximum(r * A, clip_alone(r, A, eps)),
+        "你先在 r 和 clip(r) 之间取了较小者，再乘 A。A < 0 时，次序不能换。": lambda r, A, eps: jnp.minimum(r, 1 + eps) * A,
+        "你裁剪了 r·A；要裁剪的是 r。": lambda r, A, eps: jnp.minimum(r * A, jnp.clip(r * A, 1 - eps, 1 + eps)),
+        "界是 1-ε 和 1+ε，你好像写成了 -ε 和 ε。": lambda r, A, eps: jnp.minimum(r * A, jnp.clip(r, -eps, eps) * A),
+        "你求了平均。这里要逐个样本的目标，形状 (batch,)；平均在 ppo_loss 里做。": lambda r, A, eps: clipped_objective(r, A, eps).mean(),
+        "只裁剪了上界。A < 0 时，要防的是 r 低于 1-ε。": lambda r, A, eps: jnp.minimum(r * A, jnp.minimum(r, 1 + eps) * A),
+        "只裁剪了下界。A > 0 时，要防的是 r 高于 1+ε。": lambda r, A, eps: jnp.minimum(r * A, jnp.maximum(r, 1 - eps) * A),
+    },
+    praise="值对，导数也对，包括界外而不裁剪的样本。",
+    returns="逐个样本的目标，形状 (batch,)",
+    gradients=(0,),
+    jax_arrays=True,
+)  # fmt: skip
 
 
-@checker
-def check_kl_estimate(estimate) -> str:
-    """练习 7.4：由新旧对数概率估计 KL(旧 ‖ 新)，要求每个样本的值都不小于 0。"""
-    old = np.log(np.array([0.5, 0.5, 0.9, 0.2]))
-    new = np.log(np.array([0.6, 0.4, 0.5, 0.3]))
-    answer = estimate(jnp.asarray(new), jnp.asarray(old))
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    log_ratio = new - old
-    k3 = np.exp(log_ratio) - 1 - log_ratio
-    result = np.asarray(answer, float)
-    if result.shape == (4,):
-        if np.allclose(result, k3, atol=1e-5):
-            raise Mistake("逐个样本的值对了；再沿样本求平均。")
-        raise Mistake("要一个数：沿样本求平均。")
-    known_wrong = [
-        (-log_ratio, "这是 k₁：无偏，但单个样本可以是负的，噪声大。"),
-        (log_ratio, "符号反了，而且这是 k₁：单个样本可以是负的。"),
-        (log_ratio**2 / 2, "这是 k₂：不小于 0，但有偏。"),
-        (np.exp(-log_ratio) - 1 + log_ratio, "r 上下颠倒了：r 是新概率除以旧概率。样本由旧策略采来，颠倒之后就不是这个 KL 的估计了。"),
-        (np.exp(log_ratio) - 1, "少减了 ln r。r - 1 的期望是 0，单用它什么也量不出来。"),
-    ]  # fmt: skip
-    if np.isclose(float(result), k3.mean(), atol=1e-5):
-        return "这就是 k₃，ppo_lib 的 approx_kl 用的也是它。"
-    for wrong, hint in known_wrong:
-        if np.isclose(float(result), wrong.mean(), atol=1e-5):
-            raise Mistake(hint)
-    raise Mistake("先算 ln r = 新 - 旧，再算每个样本的 (r - 1) - ln r，最后求平均。")
+def slope(ratio, advantage, clip_eps):
+    """裁剪目标对比例的导数，逐个样本：越过了优势所指的那一侧的界就是 0，别处是优势。"""
+    past = jnp.where(advantage > 0, ratio > 1 + clip_eps, ratio < 1 - clip_eps)
+    return jnp.where(past, 0.0, advantage)
+
+
+check_my_slope = FunctionExercise(
+    "练习 7.3：写出裁剪目标对比例的导数",
+    slope,
+    objective_inputs,
+    {
+        "你把界外的样本都当成没有梯度了。A > 0 而 r < 1-ε、A < 0 而 r > 1+ε 的样本，导数仍是 A。": lambda r, A, eps: jnp.where(jnp.abs(r - 1) > eps, 0.0, A),
+        "反了：你留下的是越了界的样本的导数。": lambda r, A, eps: A - slope(r, A, eps),
+        "两侧弄反了：A > 0 时要防的是 r 太大，A < 0 时要防的是 r 太小。": lambda r, A, eps: slope(r, -A, eps) * -1,
+        "这是不裁剪的目标的导数，处处是 A。": lambda r, A, eps: A,
+        "只看了 r 太大的一侧，没有看 A 的正负。": lambda r, A, eps: jnp.where(r > 1 + eps, 0.0, A),
+        "只看了 r 太小的一侧，没有看 A 的正负。": lambda r, A, eps: jnp.where(r < 1 - eps, 0.0, A),
+        "A < 0 的一侧也有界：r < 1-ε 时导数是 0。": lambda r, A, eps: jnp.where((A > 0) & (r > 1 + eps), 0.0, A),
+        "A > 0 的一侧也有界：r > 1+ε 时导数是 0。": lambda r, A, eps: jnp.where((A < 0) & (r < 1 - eps), 0.0, A),
+        "这是裁剪目标的值；要的是它对 r 的导数。": clipped_objective,
+        "导数是 A，不是 1：目标是 r 乘 A。": lambda r, A, eps: jnp.where(slope(r, A, eps) == 0, 0.0, 1.0),
+        "这是损失（目标取负）的导数，差一个负号。": lambda r, A, eps: -slope(r, A, eps),
+        "你把各个样本的导数加起来了。": lambda r, A, eps: slope(r, A, eps).sum(),
+        "你先求了平均再求导，所以每个都小了 batch 倍。": lambda r, A, eps: slope(r, A, eps) / len(r),
+    },
+    praise="每个样本都对：只有越过优势所指的那一侧，导数才是 0。",
+    returns="逐个样本的导数，形状 (batch,)",
+    jax_arrays=True,
+)  # fmt: skip
+
+
+def log_prob_inputs(rng):
+    """新旧两份对数概率：相同的，差得多的，个数不同的。"""
+    same = np.log(np.float32([0.5, 0.2]))
+    yield same, same
+    yield np.log(np.float32([0.6, 0.4, 0.5, 0.3])), np.log(np.float32([0.5, 0.5, 0.9, 0.2]))
+    for size in (1, 5, 30):
+        new, old = np.log(rng.uniform(0.05, 0.95, (2, size)))
+        yield np.float32(new), np.float32(old)
+
+
+def estimate_kl(log_prob, old_log_prob):
+    """k₃ 的平均。"""
+    log_ratio = log_prob - old_log_prob
+    return (jnp.exp(log_ratio) - 1 - log_ratio).mean()
+
+
+def of_log_ratio(estimate):
+    """由 ln r 算一个样本，再对样本求平均。"""
+    return lambda log_prob, old_log_prob: estimate(log_prob - old_log_prob).mean()
+
+
+check_kl_estimate = FunctionExercise(
+    "练习 7.4：由新旧对数概率估计 KL(旧 ‖ 新)，每个样本的值都不小于 0",
+    estimate_kl,
+    log_prob_inputs,
+    {
+        "这是 k₁：无偏，但单个样本可以是负的，噪声大。": of_log_ratio(lambda x: -x),
+        "符号反了，而且这是 k₁：单个样本可以是负的。": of_log_ratio(lambda x: x),
+        "这是 k₂：不小于 0，但有偏。": of_log_ratio(lambda x: x**2 / 2),
+        "r 上下颠倒了：r 是新概率除以旧概率。样本由旧策略采来，颠倒之后就不是这个 KL 的估计了。": of_log_ratio(lambda x: jnp.expm1(-x) + x),
+        "少减了 ln r。r - 1 的期望是 0，单用它什么也量不出来。": of_log_ratio(jnp.expm1),
+        "少减了 1：两个策略相同时，KL 应当是 0。": of_log_ratio(lambda x: jnp.exp(x) - x),
+        "逐个样本的值对了；再沿样本求平均。": lambda new, old: jnp.expm1(new - old) - (new - old),
+        "你求了和；要对样本求平均。": lambda new, old: (jnp.expm1(new - old) - (new - old)).sum(),
+        "ln r 的符号错了：k₃ 是 (r - 1) 减 ln r。": of_log_ratio(lambda x: jnp.expm1(x) + x),
+    },
+    praise="这就是 k₃，ppo_lib 的 approx_kl 用的也是它。",
+    returns="一个数，对样本求平均",
+    jax_arrays=True,
+)  # fmt: skip

@@ -1,0 +1,257 @@
+"""写一个函数的练习：一份参考答案，许多组输入，几种写错的函数。
+
+读者的函数与参考答案在每一组输入上都相同（需要时连导数也相同）才算对。与某个写错的函数在**每一组**
+输入上都相同，才说是那种错；否则给出最小的一组不对的输入，应当是多少、得到了多少。
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppo_lib.course.exercises.running import (
+    SECONDS,
+    Outcome,
+    TimeUp,
+    describe_error,
+    is_empty,
+    run,
+    time_limit,
+    wrong_signature,
+)
+from ppo_lib.course.exercises.sameness import Close, as_array, explain, show
+from ppo_lib.course.exercises.verdict import Mistake, Verdict
+
+UNWRITTEN = (
+    "把 ... 换成你的代码，再运行这一格。"
+    "（网页上不能运行代码：在 Colab 或自己的电脑上打开这一章，见《如何使用》。）"
+)
+
+
+class FunctionExercise:
+    """一道写函数的练习；像函数一样调用它，得到 ``Verdict``。
+
+    Args:
+        task: 题目，例如 ``"练习 7.2：写出裁剪目标。"``
+        reference: 参考答案。它的参数名会出现在给读者的话里；它抛异常的输入，读者的函数也该抛。
+        inputs: ``inputs(rng)`` 给出许多组参数（元组）：先是边界的，再是随机的，形状和常数都要换。
+            同一个种子给出同样的输入；每次调用都用一份拷贝。
+        wrong: 提示 → 写错的函数。
+        praise: 全对时的一句话。
+        returns: 应当返回什么，用在形状不对时。
+        outputs: 返回几样时，各自的名字。
+        gradients: 对第几个参数（从 0 数）的导数也要对；参数和结果是浮点的 JAX 数组。
+        rules: 提示 → ``rule(function)``，另外的要求，不成立就不对。没有唯一答案的题（随机数）全靠它。
+        remarks: 提示 → 同样的函数，不成立也算对，只是提醒。
+        close: 多近算相同。
+        jax_arrays: 把 inputs 里 NumPy 的数组换成 JAX 的。
+    """
+
+    def __init__(
+        self,
+        task: str,
+        reference: Callable,
+        inputs: Callable[[np.random.Generator], Iterable[tuple]],
+        wrong: Mapping[str, Callable],
+        praise: str,
+        *,
+        returns: str = "",
+        outputs: Sequence[str] = (),
+        gradients: tuple[int, ...] = (),
+        rules: Mapping[str, Callable[[Callable], bool]] | None = None,
+        remarks: Mapping[str, Callable[[Callable], bool]] | None = None,
+        close: Callable[[Any, Any], bool] | None = None,
+        jax_arrays: bool = False,
+    ):
+        self.task, self.reference, self.inputs, self.wrong = task, reference, inputs, wrong
+        self.praise, self.returns, self.outputs = praise, returns, tuple(outputs)
+        self.gradients, self.close = gradients, close or Close()
+        self.rules, self.remarks, self.jax_arrays = rules or {}, remarks or {}, jax_arrays
+        self.names = list(inspect.signature(reference).parameters)
+        self.seed, self.__doc__ = 0, task
+
+    def with_seed(self, seed: int) -> FunctionExercise:
+        """同一道题，换一批随机的输入。"""
+        other = copy.copy(self)
+        for computed in ("cases", "expected"):
+            other.__dict__.pop(computed, None)
+        other.seed = seed
+        return other
+
+    @functools.cached_property
+    def cases(self) -> list[tuple]:
+        """检查用的各组输入，从小到大。"""
+        cases = sorted(self.inputs(np.random.default_rng(self.seed)), key=total_size)
+        if self.jax_arrays:
+            cases = [tuple(jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in case) for case in cases]  # fmt: skip
+        return cases
+
+    @functools.cached_property
+    def expected(self) -> list[Outcome]:
+        """参考答案在各组输入上的结果。"""
+        return [run(self.reference, case) for case in self.cases]
+
+    def __call__(self, function: Callable) -> Verdict:
+        if function is ... or is_empty(function):
+            return Verdict(False, UNWRITTEN)
+        if not callable(function):
+            return Verdict(False, "要交的是函数本身，不是调用它的结果：括号里只写函数的名字。")
+        if complaint := wrong_signature(function, self.names):
+            return Verdict(False, complaint)
+        try:
+            with time_limit(SECONDS):
+                return self.judge(function)
+        except Mistake as mistake:
+            return Verdict(False, str(mistake))
+        except TimeUp:
+            return Verdict(False, f"跑了 {SECONDS:.0f} 秒还没有结束：是不是有停不下来的循环？")
+
+    def judge(self, function: Callable) -> Verdict:
+        """值、导数、另外的要求，依次查。"""
+        outcomes = [run(function, case) for case in self.cases]
+        right = [self.agree(*pair) for pair in zip(outcomes, self.expected)]
+        if not all(right):
+            raise Mistake(self.named(outcomes) or self.complain(function, outcomes, right))
+        if self.gradients:
+            self.check_gradients(function)
+        for hint, rule in self.rules.items():
+            if not holds(rule, function):
+                raise Mistake(hint)
+        notes = [hint for hint, remark in self.remarks.items() if not holds(remark, function)]
+        if changed := sorted({self.names[i] for o in outcomes for i in o.changed}):
+            notes.append(f"提醒：你的函数改动了传进来的 {'、'.join(changed)}，调用它的人不会料到。")  # fmt: skip
+        return Verdict(True, "".join([self.praise, *notes]))
+
+    def agree(self, got: Outcome, expected: Outcome) -> bool:
+        """两个结果是不是相同；都抛了异常也算相同。"""
+        if expected.error is not None or got.error is not None:
+            return expected.error is not None and got.error is not None
+        return self.close(got.value, expected.value)
+
+    def named(self, outcomes: list[Outcome]) -> str | None:
+        """与哪一种写错的函数在每一组输入上都相同；没有就是 None。"""
+        for hint, wrong in self.wrong.items():
+            if all(
+                self.agree(got, run(wrong, case)) for got, case in zip(outcomes, self.cases)
+            ):
+                return hint
+        return self.named_by_form(outcomes)
+
+    def named_by_form(self, outcomes: list[Outcome]) -> str | None:
+        """任何题目都可能犯的错：差一个负号，差一个倍数，不看输入。"""
+        pairs = [
+            (as_array(got.value), as_array(expected.value))
+            for got, expected in zip(outcomes, self.expected)
+            if expected.error is None
+        ]
+        if any(
+            got is None or right is None or got.shape != right.shape for got, right in pairs
+        ):
+            return None
+        got, right = (np.concatenate([x.ravel() for x in side]) for side in zip(*pairs))
+        if not np.isfinite(got).all() or not np.isfinite(right).all() or not right.any():
+            return None
+        if self.close(got, -right):
+            return "差一个负号：每一组输入上，你的都是应有的相反数。"
+        if len(pairs) > 2 and np.ptp(got) == 0 and np.ptp(right) > 0:
+            return f"不管输入是什么，你的函数都给出 {got[0]:.6g}：它没有用到参数。"
+        factor = got @ right / (right @ right)
+        if factor and self.close(got / factor, right):
+            return f"差一个倍数：每一组输入上，你的都是应有的 {factor:.4g} 倍。"
+        return None
+
+    def complain(self, function: Callable, outcomes: list[Outcome], right: list[bool]) -> str:
+        """没有认出是哪种错：说最小的一组不对的输入。"""
+        wrong = [i for i, ok in enumerate(right) if not ok]
+        # 只有一个数的例子看不出轴和形状，有别的就不拿它来说
+        first = next((i for i in wrong if np.size(self.expected[i].value) > 1), wrong[0])
+        got, expected, case = outcomes[first], self.expected[first], self.cases[first]
+        if got.error is not None:
+            text = describe_error(got.error, function)
+        elif expected.error is not None:
+            return f"{self.shown(case)} 时应当报错，你的函数却返回了 {show(got.value)}。"
+        elif got.value is None and got.printed:
+            return "你的函数把结果打印了出来，却没有返回它：把 print 换成 return。"
+        elif got.value is None:
+            return "你的函数没有返回值。最后用 return 交出结果。"
+        elif got.value is ...:
+            return "函数里还有 ... 没有换成你的代码。"
+        else:
+            text = explain(got.value, expected.value, self.close, self.returns, self.outputs)
+        return f"{self.shown(case)} 时，{text}{self.split(right)}"
+
+    def shown(self, case: tuple) -> str:
+        """一组输入写成一行；函数、钥匙之类不写。"""
+        return "、".join(
+            f"{name} = {show(x)}" for name, x in zip(self.names, case) if not callable(x)
+        )
+
+    def split(self, right: list[bool]) -> str:
+        """有的输入对、有的不对时，看是不是某个常数或形状分开了它们。"""
+        if sum(right) < 2:
+            return ""
+        text = f"（{len(right)} 组输入里对了 {sum(right)} 组"
+        for name, column in zip(self.names, zip(*self.cases)):
+            for feature, words in ((scalar, "都是"), (np.shape, "的形状都是")):
+                if any(callable(x) for x in column):
+                    continue
+                values = [feature(x) for x in column]
+                good = {v for v, ok in zip(values, right) if ok}
+                bad = {v for v, ok in zip(values, right) if not ok}
+                if len(good) == 1 and not good & bad and None not in good:
+                    text += f"；对的那几组 {name} {words} {next(iter(good))}，不对的都不是"
+        return text + "。）"
+
+    def check_gradients(self, function: Callable) -> None:
+        """值都对之后，再比导数。"""
+        got = [self.gradient(function, case) for case in self.cases]
+        right = [self.gradient(self.reference, case) for case in self.cases]
+        if all(map(self.agree, got, right)):
+            return
+        for hint, f in self.wrong.items():
+            if all(self.agree(g, self.gradient(f, case)) for g, case in zip(got, self.cases)):
+                raise Mistake(hint)
+        first = [self.agree(*pair) for pair in zip(got, right)].index(False)
+        if got[first].error is not None:
+            raise Mistake("值都对；求导时出错。" + describe_error(got[first].error, function))
+        names = tuple(f"对 {self.names[i]} 的导数" for i in self.gradients)
+        if not any(np.any(x) for x in got[first].value):
+            raise Mistake(
+                f"值都对，{'、'.join(names)}却是 0：中间用了 stop_gradient，或者变成了 NumPy 的数。"
+            )
+        text = explain(got[first].value, right[first].value, self.close, "", names)
+        raise Mistake(f"值都对，导数不对。{self.shown(self.cases[first])} 时，{text}")
+
+    def gradient(self, function: Callable, case: tuple) -> Outcome:
+        """结果加权求和以后，对 ``gradients`` 里各个参数的导数（元组）。"""
+
+        def total(*args):
+            result = jnp.asarray(function(*args))
+            return (
+                result * (1.5 + jnp.cos(jnp.arange(result.size)).reshape(result.shape))
+            ).sum()
+
+        return run(jax.grad(total, self.gradients), case)
+
+
+def total_size(case: tuple) -> int:
+    """一组输入一共多少个数。"""
+    return sum(int(np.size(x)) for x in case if not callable(x))
+
+
+def scalar(x: Any):
+    """单个的数就是它自己，别的是 None。"""
+    return x if isinstance(x, (int, float)) else None
+
+
+def holds(rule: Callable[[Callable], bool], function: Callable) -> bool:
+    """一条要求成不成立；抛了异常就是不成立。"""
+    outcome = run(rule, (function,))
+    return outcome.error is None and bool(outcome.value)

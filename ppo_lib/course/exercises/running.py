@@ -1,0 +1,151 @@
+"""运行读者写的函数：出了错、停不下来、只打印不返回、改了输入，都说得出来。"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dis
+import inspect
+import io
+import linecache
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+SECONDS = 20.0
+"""一次检查最多跑多久，秒。"""
+
+
+class TimeUp(BaseException):
+    """时间到了。不是 Exception，读者的 ``except Exception`` 接不住它。"""
+
+
+class Outcome(NamedTuple):
+    """函数在一组输入上的结果：返回的东西，或者抛出的异常。"""
+
+    value: Any = None
+    error: BaseException | None = None
+    printed: str = ""
+    changed: tuple[int, ...] = ()  # 哪几个参数（数组）被它改动了
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float):
+    """超过 seconds 秒就抛出 ``TimeUp``。不在主线程，或系统没有闹钟（Windows）时，不限时。"""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(
+        signal, "setitimer"
+    ):
+        yield
+        return
+
+    def ring(*_):
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run(function: Callable, inputs: tuple) -> Outcome:
+    """在 inputs 的一份拷贝上调用 function；异常和打印都收起来。"""
+    given = copy.deepcopy(inputs)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            value, error = function(*given), None
+    except Exception as caught:
+        value, error = None, caught
+    changed = tuple(
+        i
+        for i, (now, before) in enumerate(zip(given, inputs))
+        if isinstance(before, np.ndarray) and not np.array_equal(now, before, equal_nan=before.dtype.kind == "f")
+    )  # fmt: skip
+    return Outcome(value, error, printed.getvalue(), changed)
+
+
+def is_empty(function: Callable) -> bool:
+    """函数体是不是还只有 ``...``（或 pass、文档字符串）。"""
+    if not hasattr(function, "__code__"):
+        return False
+    steps = [x for x in dis.get_instructions(function) if x.opname not in ("RESUME", "NOP")]
+    returns_a_constant = {x.opname for x in steps} <= {
+        "LOAD_CONST",
+        "RETURN_VALUE",
+        "RETURN_CONST",
+    }
+    return returns_a_constant and any(x.argval is None for x in steps if "CONST" in x.opname)
+
+
+def wrong_signature(function: Callable, names: list[str]) -> str | None:
+    """函数收不下题目给的参数时，说一句；收得下就返回 None。"""
+    try:
+        inspect.signature(function).bind(*names)
+    except TypeError:
+        takes = len(inspect.signature(function).parameters)
+        return (
+            f"题目给你的函数 {len(names)} 个参数：{'、'.join(names)}；你的函数收 {takes} 个。"
+        )
+    except ValueError:
+        pass  # 内建的函数没有签名可看
+    return None
+
+
+def describe_error(error: BaseException, function: Callable | None) -> str:
+    """用中文说一个异常：读者的哪一行，什么错；原文跟在后面。答案不是函数时 function 是 None。"""
+    code = getattr(inspect.unwrap(function), "__code__", None) if function else None
+    place = ""
+    if code is not None:
+        frames = [
+            (frame.f_code.co_filename, line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+        ]
+        lines = [line for name, line in frames if name == code.co_filename]
+        if lines:
+            source = linecache.getline(code.co_filename, lines[-1]).strip()
+            place = f"第 {lines[-1]} 行" + (f"（{source}）" if source else "")
+    original = str(error).strip().splitlines()
+    detail = f"（{type(error).__name__}：{original[0][:160]}）" if original else ""
+    return (
+        f"运行你的{'函数' if function else '答案'}时，{place}出错了：{meaning(error)}{detail}"
+    )
+
+
+def meaning(error: BaseException) -> str:
+    """一种异常是什么意思。"""
+    text = str(error)
+    if isinstance(error, NameError):
+        return f"名字 {error.name} 没有定义。"
+    if isinstance(error, (jax.errors.TracerArrayConversionError, jax.errors.TracerBoolConversionError)):  # fmt: skip
+        return "求导或编译时，这里要的是具体的数，拿到的是占位的符号：用 jnp 代替 NumPy，用 jnp.where 代替 if。"
+    if isinstance(error, jax.errors.JAXTypeError):
+        return "编译或求导时，这里要的是具体的数，拿到的是占位的符号。"
+    if isinstance(error, ZeroDivisionError):
+        return "除以了 0。"
+    if isinstance(error, KeyError):
+        return f"没有 {error.args[0]!r} 这个键。" if error.args else "没有这个键。"
+    if isinstance(error, IndexError):
+        return "下标超出了范围。"
+    if isinstance(error, AttributeError):
+        return f"{type(error.obj).__name__} 没有 {error.name} 这个属性。"
+    if isinstance(error, RecursionError):
+        return "函数一直调用自己，没有停下。"
+    if isinstance(error, AssertionError):
+        return "你写的 assert 没有成立。"
+    if "broadcast" in text or "incompatible shapes" in text:
+        return "两个数组的形状合不到一起。"
+    if isinstance(error, TypeError) and "NoneType" in text:
+        return "有一个值是 None：多半是哪个函数没有返回值。"
+    if isinstance(error, TypeError):
+        return "参数的个数或类型不对。"
+    if isinstance(error, ValueError):
+        return "值不合要求。"
+    return "出现了意外的错误。"

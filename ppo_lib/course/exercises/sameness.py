@@ -1,0 +1,144 @@
+"""两个结果是不是相同；不同时，用中文说清楚差在哪里。
+
+几样结果写成元组，逐样比；一串数、数组、xarray 都当作数组，形状相同、数也相近才算相同。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Close:
+    """多近算相同。"""
+
+    def __init__(self, rtol: float = 1e-4, atol: float = 1e-5):
+        self.rtol, self.atol = rtol, atol
+
+    def __call__(self, got: Any, expected: Any) -> bool:
+        """got 与 expected 是不是相同；两边都是 NaN 的位置算相同。"""
+        if isinstance(expected, tuple):
+            parts = as_parts(got, len(expected))
+            return parts is not None and all(map(self, parts, expected))
+        if isinstance(expected, (set, frozenset)):
+            return as_set(got) == set(expected)
+        if isinstance(expected, str):
+            return isinstance(got, str) and got == expected
+        got, expected = as_array(got), as_array(expected)
+        return got is not None and got.shape == expected.shape and bool(self.near(got, expected).all())  # fmt: skip
+
+    def near(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """逐个位置：够不够近。"""
+        return np.isclose(got, expected, self.rtol, self.atol, equal_nan=True)
+
+
+def as_array(x: Any) -> np.ndarray | None:
+    """变成 float64 的数组；变不成（没有返回值、长短不一的列表、文字……）就是 None。"""
+    if x is None or isinstance(x, (str, bytes, dict, set, frozenset)):
+        return None
+    try:
+        return np.asarray(x, float)
+    except (TypeError, ValueError):
+        return None
+
+
+def as_parts(x: Any, count: int) -> list | None:
+    """变成 count 样东西；不是这么多样就是 None。"""
+    if isinstance(x, (str, dict, set)) or not hasattr(x, "__len__") or np.ndim(x) == 0 and not isinstance(x, (tuple, list)):  # fmt: skip
+        return None
+    return list(x) if len(x) == count else None
+
+
+def as_set(x: Any) -> set | None:
+    """变成集合；变不成就是 None。"""
+    try:
+        return set(x)
+    except TypeError:
+        return None
+
+
+def show(x: Any) -> str:
+    """一个参数或结果写成一行：不大的数组写出全部的数，大的只写形状。"""
+    if isinstance(x, (str, dict, set, frozenset)) or x is None:
+        return repr(x)
+    if isinstance(x, tuple):
+        return "(" + "，".join(map(show, x)) + ")"
+    array = np.asarray(x) if not hasattr(x, "dims") else x.values
+    if array.dtype.kind not in "biuf":
+        return repr(x)[:80]
+    if array.size > 24:
+        return f"形状 {array.shape} 的数组"
+    return np.array2string(
+        array, separator=", ", max_line_width=10**6, formatter={"float_kind": lambda v: f"{v:.4g}"}
+    ).replace("\n", "")  # fmt: skip
+
+
+def show_pair(expected: float, got: float) -> tuple[str, str]:
+    """两个不同的数，写到看得出不同为止。"""
+    for digits in (4, 6, 9, 17):
+        pair = f"{expected:.{digits}g}", f"{got:.{digits}g}"
+        if pair[0] != pair[1]:
+            break
+    return pair
+
+
+def explain(got: Any, expected: Any, close: Close, returns: str, names: tuple[str, ...]) -> str:
+    """got 为什么不是 expected，一句话。returns 是应当返回什么，names 是几样结果各自的名字。"""
+    if isinstance(expected, tuple):
+        parts = as_parts(got, len(expected))
+        if parts is None:
+            return (
+                f"应当返回 {len(expected)} 样：{'、'.join(names)}；你返回的是 {describe(got)}。"
+            )
+        for name, part, right in zip(names, parts, expected):
+            if not close(part, right):
+                return f"{name}不对。" + explain(part, right, close, "", ())
+    if isinstance(expected, (set, frozenset, str)):
+        return f"应当是 {show(expected)}，你的是 {show(got) if as_set(got) is not None else describe(got)}。"  # fmt: skip
+    result, right = as_array(got), as_array(expected)
+    if result is None:
+        return f"应当返回{returns or '数或数组'}；你返回的是 {describe(got)}。"
+    if result.shape != right.shape:
+        return explain_shape(result, right, returns)
+    wrong = ~close.near(result, right)
+    if (np.isnan(result) & ~np.isnan(right)).any():
+        wrong &= np.isnan(result)
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    should, is_ = show_pair(float(right[place]), float(result[place]))
+    where = f"下标 [{', '.join(map(str, place))}] 处" if place else ""
+    return f"{where}应当是 {should}，你的是 {is_}。"
+
+
+def explain_shape(result: np.ndarray, right: np.ndarray, returns: str) -> str:
+    """形状不对时的一句话。"""
+    text = f"形状应当是 {right.shape}，你的是 {result.shape}"
+    if right.shape == ():
+        text = f"应当是一个数，你的形状是 {result.shape}"
+    text += f"。要返回的是{returns}。" if returns else "。"
+    if result.shape == () and right.ndim:
+        return text + "是不是求了和或平均？"
+    if result.ndim >= 2 and result.shape == right.shape[::-1]:
+        return text + "是不是有两个轴反了？"
+    if result.size == right.size and right.squeeze().shape == result.squeeze().shape:
+        return text + "长度是 1 的那一维多了或少了。"
+    if right.ndim == 1 and result.shape == right.shape * 2:
+        return text + "像是 (n,) 和 (n, 1) 广播到了一起。"
+    return text
+
+
+def describe(x: Any) -> str:
+    """不是数也不是数组的东西，是什么。"""
+    if x is None:
+        return "None"
+    if isinstance(x, str):
+        return f"文字 {x[:20]!r}"
+    if isinstance(x, (tuple, list)):
+        return f"{len(x)} 样东西" if isinstance(x, tuple) else f"{len(x)} 项的列表"
+    if isinstance(x, (int, float, np.generic)):
+        return f"一个数 {x:g}"
+    if hasattr(x, "shape"):
+        return f"形状 {tuple(x.shape)} 的数组"
+    if callable(x):
+        return "一个函数（忘了调用它？）"
+    return f"{type(x).__name__}"

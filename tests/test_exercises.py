@@ -1,0 +1,140 @@
+"""练习的检查：每道题查得出自己列的错，也查得出机械地改坏的参考答案；对的写法，哪种风格都收。
+
+各章的答案在 tests/answers/chNN.py。
+"""
+
+import importlib
+from pathlib import Path
+
+import pytest
+from mutants import mutants
+
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise
+from ppo_lib.course.exercises.answer import judge
+
+NUMBERS = [path.stem for path in sorted(Path(__file__).parent.glob("answers/ch*.py"))]
+CHECKS, RIGHT, WRONG, HARMLESS = {}, {}, {}, {}
+for number in NUMBERS:
+    chapter = importlib.import_module(f"ppo_lib.course.{number}")
+    answers = importlib.import_module(f"answers.{number}")
+    found = {
+        f"{number}.{name}": x for name, x in vars(chapter).items() if name.startswith("check_")
+    }
+    CHECKS |= found
+    for table in ("RIGHT", "WRONG", "HARMLESS"):
+        globals()[table].update(
+            {f"{number}.{k}": x for k, x in getattr(answers, table).items()}
+        )
+
+FUNCTIONS = [name for name, x in CHECKS.items() if isinstance(x, FunctionExercise)]
+BLANKS = [name for name, x in CHECKS.items() if isinstance(x, AnswerExercise)]
+each_function = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def try_answer(name, answer):
+    """填空题的答案是一组参数，写函数的是一个函数。"""
+    return CHECKS[name](*answer) if isinstance(answer, tuple) else CHECKS[name](answer)
+
+
+def test_every_check_has_two_styles_of_right_answers_and_no_table_names_another():
+    assert {name for name, some in RIGHT.items() if len(some) >= 2} == set(CHECKS)
+    assert set(WRONG) <= set(CHECKS) and set(HARMLESS) <= set(FUNCTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "i"), [(n, i) for n, some in RIGHT.items() for i in range(len(some))]
+)
+def test_right_answers_pass(name, i):
+    verdict = try_answer(name, RIGHT[name][i])
+    assert verdict, verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "i"), [(n, i) for n, some in WRONG.items() for i in range(len(some))]
+)
+def test_wrong_answers_get_their_hint(name, i):
+    answer, hint = WRONG[name][i]
+    verdict = try_answer(name, answer)
+    assert not verdict and hint in verdict.message, verdict
+
+
+@each_function
+def test_the_reference_passes_on_other_inputs_too(name):
+    exercise = CHECKS[name]
+    assert exercise(exercise.reference).message.startswith(exercise.praise)
+    for seed in range(1, 4):
+        other = exercise.with_seed(seed)
+        assert all(other(answer) for answer in [other.reference, *RIGHT[name]])
+
+
+@each_function
+def test_every_declared_mistake_is_named(name):
+    for seed in (0, 1):
+        exercise = CHECKS[name].with_seed(seed)
+        for hint, wrong in exercise.wrong.items():
+            verdict = exercise(wrong)
+            assert not verdict and verdict.message == hint, (hint, verdict)
+
+
+@each_function
+def test_every_mutant_is_caught(name, monkeypatch):
+    monkeypatch.setattr("ppo_lib.course.exercises.function.SECONDS", 3.0)
+    exercise = CHECKS[name]
+    survivors = {change for change, mutant in mutants(exercise.reference) if exercise(mutant)}
+    assert survivors == HARMLESS.get(name, set())
+
+
+@pytest.mark.parametrize("name", BLANKS)
+def test_every_blank_s_wrong_values_get_their_hint(name):
+    spec = CHECKS[name].spec
+    right = [one_right(field) for field in spec["fields"]]
+    assert judge(spec, right).message == spec["praise"]
+    for i, field in enumerate(spec["fields"]):
+        for wrong, hint in wrong_values(field):
+            verdict = judge(spec, [*right[:i], wrong, *right[i + 1 :]])
+            assert not verdict and hint in verdict.message, (wrong, verdict)
+    for pattern, hint in spec["wrong"]:
+        filled = [r if x is None else x for r, x in zip(right, pattern)]
+        verdict = judge(spec, filled)
+        assert not verdict and verdict.message == hint, (pattern, verdict)
+
+
+def one_right(field):
+    """一格的一个对的答案。"""
+    if field["kind"] == "number":
+        return field.get("value", 0.0)
+    if field["kind"] == "order":
+        return by_rules(field)
+    return 0 if field["right"] is None else field["right"]
+
+
+def by_rules(field):
+    """满足全部规则的一个次序。"""
+    left, order = list(range(len(field["options"]))), []
+    while left:
+        free = [x for x in left if not any(b == x and a in left for a, b, _ in field["rules"])]
+        order.append(free[0])
+        left.remove(free[0])
+    return order
+
+
+def wrong_values(field):
+    """一格里声明过的错的答案，和它们的提示。"""
+    if field["kind"] == "number":
+        for low, high, hint in field["wrong"]:
+            yield (low + high) / 2, hint
+    elif field["kind"] == "order":
+        right = by_rules(field)
+        for a, b, _ in field["rules"]:
+            i, j = right.index(a), right.index(b)
+            swapped = list(right)
+            swapped[i], swapped[j] = swapped[j], swapped[i]
+            yield swapped, ""
+    elif field["kind"] == "subset":
+        yield from field["wrong"]
+        for x, hint in field["extra"]:
+            yield sorted({*field["right"], x}), hint
+        for x, hint in field["missing"]:
+            yield sorted({*field["right"]} - {x}), hint
+    else:
+        yield from field["wrong"]
