@@ -68,6 +68,14 @@ def where_ended(ended, fresh, current):
     return jax.tree.map(choose, fresh, current)
 
 
+def draw_step(key, env: Environment, num_envs: int):
+    """一步要用的随机数：抽动作的噪声、走一步的钥匙、备好的新回合的开头；叶子第一维是 num_envs。"""
+    keys = jax.random.split(key, 1 + 2 * num_envs)
+    noise_key, step_keys, reset_keys = keys[0], keys[1 : 1 + num_envs], keys[1 + num_envs :]
+    noise = jax.random.gumbel(noise_key, (num_envs, env.num_actions))
+    return noise, step_keys, jax.vmap(env.reset)(reset_keys)
+
+
 def collect_rollout(
     params,
     carry: EnvCarry,
@@ -87,16 +95,10 @@ def collect_rollout(
     - 每一步都备好一个新回合的开头，哪个环境结束了就换上去。
     """
     num_envs = carry.obs.shape[0]
-
-    def draw(key):
-        """一步要用的随机数，每个叶子第一维是 num_envs。"""
-        keys = jax.random.split(key, 1 + 2 * num_envs)
-        noise_key, step_keys, reset_keys = keys[0], keys[1 : 1 + num_envs], keys[1 + num_envs :]
-        noise = jax.random.gumbel(noise_key, (num_envs, env.num_actions))
-        return noise, step_keys, jax.vmap(env.reset)(reset_keys)
-
     draws = in_chunks(
-        jax.vmap(draw), jax.random.split(key, num_steps), max(1, DRAW_ROWS // num_envs)
+        jax.vmap(lambda key: draw_step(key, env, num_envs)),
+        jax.random.split(key, num_steps),
+        max(1, DRAW_ROWS // num_envs),
     )
 
     def one_step(carry: EnvCarry, inputs):

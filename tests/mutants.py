@@ -20,7 +20,7 @@ SWAPPED_NAMES = [
     ("floor", "ceil"), ("zeros", "ones"), ("zeros_like", "ones_like"), ("std", "var"),
     ("nanmean", "mean"), ("cumsum", "cumprod"), ("exp", "log"), ("nanstd", "std"),
 ]  # fmt: skip
-OTHER_NAME = {a: b for a, b in SWAPPED_NAMES} | {b: a for a, b in reversed(SWAPPED_NAMES)}
+OTHER_NAME = {b: a for a, b in SWAPPED_NAMES} | {a: b for a, b in reversed(SWAPPED_NAMES)}
 
 
 def alternatives(node: ast.AST, parameters: list[str]) -> Iterator[ast.AST]:

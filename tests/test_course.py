@@ -1,4 +1,4 @@
-"""课程：展示的源码就是库里的源码；检查认得对的，也认得常见的错。"""
+"""课程：展示的源码就是库里的源码。"""
 
 import inspect
 import json
@@ -9,7 +9,6 @@ import pytest
 import ppo_lib
 from ppo_lib.course import Verdict, chapter_card, checker, show_source, show_table
 from ppo_lib.course.card import TIMINGS_FILE
-from ppo_lib.course.ch01 import check_final_score, check_num_updates, check_recompiling_keys
 from ppo_lib.course.verdict import Mistake
 
 
@@ -52,89 +51,6 @@ def test_checker_turns_everything_into_a_verdict():
     assert not check(0).passed and "ZeroDivisionError" in check(0).message
     assert not check(...).passed and "..." in check(...).message
     assert repr(check(2)) == "通过：0.5" and repr(check(1)).startswith("还不对：")
-
-
-# ---- 第 1 章：每道题，两种对的写法，和几种错的写法应得的提示 ----
-
-
-@pytest.mark.parametrize("answer", [(976, 1152), (np.int64(976), 2_000_000 - 976 * 2048)])
-def test_1_1_right(answer):
-    assert check_num_updates(*answer).passed
-
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        ((125_000, 0), "num_steps"),
-        ((15_625, 0), "num_envs"),
-        ((977, 0), "向下取整"),
-        ((976.5625, 0), "不是整数"),
-        ((488, 0), "update_epochs"),
-        ((976, 0), "丢掉的步数"),
-        ((1000, 0), "一次更新"),
-        ((..., ...), "换成你的答案"),
-        (("976", 1152), "引号"),
-        ((None, None), "出错"),
-    ],
-)
-def test_1_1_wrong(answer, hint):
-    verdict = check_num_updates(*answer)
-    assert not verdict.passed and hint in verdict.message
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [{"num_envs", "activation", "hidden_sizes"}, ["hidden_sizes", "num_envs", "activation"]],
-)
-def test_1_2_right(answer):
-    assert check_recompiling_keys(answer).passed
-
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        ({"num_envs", "activation", "hidden_sizes", "seed"}, "种子"),
-        ({"num_envs", "activation", "hidden_sizes", "lr"}, "动态"),
-        ({"num_envs"}, "漏了 2 个"),
-        ("num_envs", "漏了 2 个"),
-        ({"num_env"}, "不在题目"),
-        (set(), "漏了 3 个"),
-    ],
-)
-def test_1_2_wrong(answer, hint):
-    verdict = check_recompiling_keys(answer)
-    assert not verdict.passed and hint in verdict.message
-
-
-def last(ds, n=2):
-    return ds["return"].isel(update=slice(-n, None))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [lambda ds: last(ds).mean("update"), lambda ds: np.nanmean(last(ds).values, axis=1)],
-)
-def test_1_3_right(answer):
-    assert check_final_score(answer).passed
-
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (lambda ds: last(ds).values.mean(axis=1), "NaN"),
-        (lambda ds: last(ds).fillna(0).mean("update"), "当成了 0"),
-        (lambda ds: ds["return"].mean("update"), "全部更新"),
-        (lambda ds: [10.0, ds["return"].values[1, -1]], "最后一次更新"),
-        (lambda ds: last(ds).mean(), "种子也平均掉了"),
-        (lambda ds: last(ds), "形状"),
-        (lambda ds: None, "没有返回值"),
-        (lambda ds: last(ds, 5).mean("update"), "isel"),
-        (lambda ds: ds.nothing, "AttributeError"),
-    ],
-)
-def test_1_3_wrong(answer, hint):
-    verdict = check_final_score(answer)
-    assert not verdict.passed and hint in verdict.message, verdict
 
 
 # ---- 章首的时间 ----

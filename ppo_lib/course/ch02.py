@@ -13,8 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Subset
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.optimizer import adam_step
 from ppo_lib.plotting import COLORS, new_figure
 from ppo_lib.plotting.flow import arrow, box
@@ -490,134 +490,151 @@ EXPERIMENTS = {
 # ---------------------------------------------------------------- 练习
 
 
-def near(answer, expected, tolerance=0.006) -> bool:
-    """两组数形状相同，逐个相差不超过 tolerance（四舍五入到两位小数也算对）。"""
-    answer, expected = np.asarray(answer, float), np.asarray(expected, float)
-    return answer.shape == expected.shape and bool(
-        np.all(np.abs(answer - expected) <= tolerance)
-    )
+LAST = 1 / (1 - GAMMA**2 / 2)
+"""练习 2.1 的 V(2)。"""
 
 
-@checker
-def check_values(values) -> str:
-    """练习 2.1：格子 0、1 总向右，格子 2 左右各半，γ = 0.9，三个格子的 V。"""
-    values = np.asarray(values, float)
-    if values.shape != (3,):
-        raise Mistake("要三个数，依次是 V(0)、V(1)、V(2)，例如 [1.0, 1.1, 1.5]。")
-    last = 1 / (1 - GAMMA**2 / 2)
-    expected = np.array([GAMMA**2, GAMMA, 1]) * last
-    if near(values, expected):
-        return f"V(2) = 1 / (1 - γ²/2) = {last:.3f}，往左每退一格乘一次 γ。"
-    known_wrong = [
-        ([2.0, 2.0, 2.0], "你忘了折扣：每走一步，后面的价值要乘一次 γ = 0.9。"),
-        (expected[::-1], "三个数的次序反了：格子 2 离右门最近，价值最大。"),
-        (2 * np.array([0.81, 0.9, 1]), "这是总向右的策略。格子 2 只有一半的机会出门，另一半退回格子 1。"),
-        (np.array([0.81, 0.9, 1]), "格子 2 向左的那一半不是白走：它到了格子 1，那里还有 γV(1)。"),
-        (np.array([0.81, 0.9, 1]) * 2 * last, "出门的奖励 2 只有一半的机会拿到，要乘 ½。"),
-        (np.array([0.81, 0.9, 1]) / (1 - GAMMA / 2), "从格子 2 退到 1、再走回来是两步，要乘两次 γ。"),
-        (np.array([0.81, 0.9, 1]) / (1 - GAMMA**2), "退回格子 1 只有一半的机会，那一项也要乘 ½。"),
-        (expected * GAMMA, "多乘了一次 γ：这一步的奖励不打折。"),
-    ]  # fmt: skip
-    for wrong, hint in known_wrong:
-        if near(values, wrong):
-            raise Mistake(hint)
-    good = [i for i in range(3) if near(values[i], expected[i])]
-    if good:
-        shown = "、".join(f"V({i})" for i in good)
-        raise Mistake(f"{shown} 对了，其余的再看看：V(0) = γV(1)，V(1) = γV(2)。")
-    raise Mistake("列三个方程：V(0) = γV(1)，V(1) = γV(2)，V(2) = ½·2 + ½·γV(1)，再代入。")
+def chain(start: float, end: float) -> tuple[float, float, float]:
+    """从 V(1) 和 V(2) 补上 V(0) = γV(1)。"""
+    return GAMMA * start, start, end
 
 
-@checker
-def check_one_percent(gamma, steps) -> str:
-    """练习 2.2：γ 取多少，100 步之外只剩 1%；γ = 0.99 时要多少步才不到 1%。"""
-    if isinstance(gamma, str) or isinstance(steps, str):
-        raise Mistake("答案应当是两个数，不要加引号。")
-    expected = 0.01**0.01
-    if not near(gamma, expected, 0.0006):
-        if near(gamma, 0.99, 1e-6):
-            raise Mistake(
-                "0.99 是 1 - 1/100，它的视野是 100 步；0.99 的 100 次方还有 0.366，离 1% 还远。"
-            )
-        if near(gamma, 0.01, 1e-6):
-            raise Mistake("0.01 是要剩下的比例。γ 满足 γ¹⁰⁰ = 0.01。")
-        if near(gamma, 0.01 ** (1 / 99), 1e-4) or near(gamma, 0.01 ** (1 / 101), 1e-4):
-            raise Mistake("差了一步：100 步之外乘的是 γ 的 100 次方。")
-        if gamma > 1:
-            raise Mistake("γ 不能大于 1，那样越远的奖励越重要。")
-        raise Mistake(
-            f"你的 γ，100 次方是 {float(gamma) ** 100:.3g}，要的是 0.01。开 100 次方试试。"
+check_values = AnswerExercise(
+    "练习 2.1：三个格子的价值",
+    {
+        "V(0)": Number(GAMMA**2 * LAST, hint="格子 0 总向右，没有奖励：V(0) = γV(1)。"),
+        "V(1)": Number(GAMMA * LAST, hint="格子 1 总向右，没有奖励：V(1) = γV(2)。"),
+        "V(2)": Number(LAST, hint="一半走出右门，一半退回格子 1：V(2) = ½·2 + ½·γV(1)，再把 V(1) 换成 γV(2)。"),
+    },
+    praise=f"V(2) = 1 / (1 - γ²/2) = {LAST:.3f}，往左每退一格乘一次 γ。",
+    wrong=[
+        ((2, 2, 2), "你忘了折扣：每走一步，后面的价值要乘一次 γ = 0.9。"),
+        ((LAST, GAMMA * LAST, GAMMA**2 * LAST), "三个数的次序反了：格子 2 离右门最近，价值最大。"),
+        ((1.62, 1.8, 2), "这是总向右的策略。格子 2 只有一半的机会出门，另一半退回格子 1。"),
+        ((1.0105, 1.1345, 1.5105), "这是正文里左右各半的策略。价值属于一个策略：策略换了，要重新算。"),
+        (chain(GAMMA, 1), "格子 2 向左的那一半不是白走：它到了格子 1，那里还有 γV(1)。"),
+        (chain(2 * GAMMA * LAST, 2 * LAST), "出门的奖励 2 只有一半的机会拿到，要乘 ½。"),
+        (chain(GAMMA / (1 - GAMMA / 2), 1 / (1 - GAMMA / 2)), "从格子 2 退到 1、再走回来是两步，要乘两次 γ。"),
+        (chain(GAMMA / (1 - GAMMA**2), 1 / (1 - GAMMA**2)), "退回格子 1 只有一半的机会，那一项也要乘 ½。"),
+        (chain(GAMMA**2 * LAST, GAMMA * LAST), "多乘了一次 γ：这一步的奖励不打折。"),
+        (chain(GAMMA * LAST / 2, LAST / 2), "右门的奖励是 2，不是 1。"),
+    ],
+)  # fmt: skip
+
+
+KEY_PROGRAMS = {
+    "A": "x = jax.random.normal(key)\nu = jax.random.uniform(key)",
+    "B": "x, y = jax.random.normal(key, (2,))",
+    "C": "key, one = jax.random.split(key)\nx = jax.random.normal(one)\nkey, one = jax.random.split(key)\ny = jax.random.normal(one)",
+    "D": "x = jax.random.normal(key)\nkey, one = jax.random.split(key)\ny = jax.random.normal(one)",
+    "E": "def draw(key):\n    key, one = jax.random.split(key)\n    return jax.random.normal(one)\n\nx, y = draw(key), draw(key)",
+    "F": "keys = jax.random.split(key, 8)\nx = jax.vmap(jax.random.normal)(keys)",
+}  # fmt: skip
+"""练习 2.2 的六段程序，都从一把没有用过的 key 开始。"""
+
+check_key_reuse = AnswerExercise(
+    "练习 2.2：哪几段程序把一把钥匙用了两次",
+    {
+        "程序": Subset(
+            {"A", "D", "E"},
+            options=KEY_PROGRAMS,
+            wrong={frozenset("BCF"): "反了：你选的正是每把钥匙只用一次的。"},
+            extra={
+                "B": "B 没有用两次：一次可以抽许多个数，它们互相独立。",
+                "C": "C 没有用两次：key 这个名字没有变，每次 split 之后装的都是新的一把。",
+                "F": "F 没有用两次：先分成八把，每一把抽一个数。",
+            },
+            missing={
+                "A": "还漏了一段：换一种分布，钥匙还是那一把。两个数由同样的随机位变来，一个大，另一个也大。",
+                "E": "还漏了一段：函数里换掉的是它自己的那个名字，外面的钥匙没有动。",
+                "D": "还漏了一段：抽过数的钥匙，又拿去 split。新的由它派生，就不能保证与抽过的数无关。",
+            },
         )
-    if near(steps, 459, 0.01):
-        return "0.99 的 459 次方才第一次小于 1%；100 步时还有 36.6%。"
-    if near(steps, 458, 0.99):
-        raise Mistake("γ 对了。ln 0.01 / ln 0.99 = 458.2，第 458 步时还略高于 1%，要往上取整。")
-    if near(steps, 100, 0.01) or near(steps, 99, 0.01):
-        raise Mistake("γ 对了。0.99 的 100 次方是 0.366，不是 1%。")
-    raise Mistake("γ 对了。第二问：0.99 的 n 次方小于 0.01，两边取对数，不等号的方向要当心。")
+    },
+    praise="换分布、再 split、换个名字或藏进函数，都算在用。拿不准时，用 jax.debug_key_reuse 查。",
+)  # fmt: skip
 
 
-@checker
-def check_my_surrogate(my_surrogate) -> str:
-    """练习 2.3：策略梯度的目标，一个要最大化的标量。"""
-    rng = np.random.default_rng(0)
-    log_prob = np.log(rng.uniform(0.2, 0.9, (3, 4)))
-    future, baseline = rng.uniform(0, 2, (3, 4)), rng.uniform(0, 2, (3, 4))
-    weight = 0.9 ** np.arange(4) * np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
-    answer = my_surrogate(*map(jnp.asarray, (log_prob, future, weight, baseline)))
-    if answer is None:
-        raise Mistake("你的函数没有返回值。最后用 return 交出结果。")
-    result = np.asarray(answer, float)
-    if result.shape == (3,):
-        raise Mistake("每个回合一个数了，再沿回合求平均，得到一个标量。")
-    if result.shape != ():
-        raise Mistake(f"要一个标量，jax.grad 才能对它求导；你的形状是 {result.shape}。")
-    gain = future - baseline
-    terms = weight * log_prob * gain  # (3, 4)
-    expected = terms.sum(axis=1).mean()
-    known_wrong = [
-        (-expected, "差一个负号。这里要的是最大化的目标；交给优化器最小化时才取负。"),
-        (terms.mean(), "你对所有位置求了平均。回合有长有短，要在回合里求和，再对回合求平均。"),
-        (terms.sum(), "你把回合也加起来了；对回合要求平均，步长才不随回合的个数变。"),
-        ((log_prob * gain).sum(axis=1).mean(), "忘了乘 weight：它是 γ^t，回合结束之后是 0，没有它就把结束之后的空位也算进去了。"),
-        ((weight * log_prob * future).sum(axis=1).mean(), "忘了减基线。"),
-        ((weight * log_prob * (future + baseline)).sum(axis=1).mean(), "基线是减去，不是加上。"),
-        ((weight * log_prob * -gain).sum(axis=1).mean(), "减反了：是回报减基线，比预期好为正。"),
-        ((weight * np.exp(log_prob) * gain).sum(axis=1).mean(), "你用了概率。要用对数概率：样本已经是按概率抽来的，常见的动作本来就来得多，要除回去。"),
-        ((weight * (log_prob * future - baseline)).sum(axis=1).mean(), "次序错了：先从回报里减去基线，再乘对数概率。"),
-    ]  # fmt: skip
-    if np.isclose(result, expected, atol=1e-5):
-        return "对它求导，就是策略梯度的估计。"
-    for wrong, hint in known_wrong:
-        if np.isclose(result, wrong, atol=1e-5):
-            raise Mistake(hint)
-    raise Mistake(
-        "逐步算 weight × log_prob × (future - baseline)，回合之内求和，回合之间求平均。"
-    )
+def surrogate_inputs(rng):
+    """回合的个数、步数和 γ 每次不同；weight 在回合结束之后是 0，基线有正有负。"""
+    for num_episodes, num_steps, gamma in ((1, 1, 0.9), (2, 3, 0.5), (4, 3, 0.9), (3, 4, 0.99)):
+        log_prob = np.log(rng.uniform(0.2, 0.9, (num_episodes, num_steps))).round(2)
+        future, baseline = rng.normal(0.5, 1, (2, num_episodes, num_steps)).round(1) + 0.05
+        length = 1 + (np.arange(num_episodes) + 1) % num_steps
+        weight = gamma ** np.arange(num_steps) * (np.arange(num_steps) < length[:, None])
+        yield tuple(np.float32(x) for x in (log_prob, future, weight, baseline))
 
 
-@checker
-def check_batch_returns(batch_returns) -> str:
-    """练习 2.4：用 vmap 把只会算一个回合的函数变成批量的，(num_gammas, num_episodes)。"""
-    reward = np.arange(12.0).reshape(3, 4) ** 2 / 10
-    gamma = np.array([0.0, 0.5, 1.0])
-    answer = batch_returns(jnp.asarray(reward), jnp.asarray(gamma))
-    if answer is None:
-        raise Mistake("你的函数没有返回值。最后用 return 交出结果。")
-    result = np.asarray(answer, float)
-    expected = (gamma[:, None, None] ** np.arange(4) * reward).sum(axis=-1)  # (3, 3)
-    if result.shape == expected.shape and np.allclose(result, expected, atol=1e-4):
-        return "两个轴，两次 vmap；一个回合的函数一个字也没有改。"
-    if result.shape == expected.shape and np.allclose(result, expected.T, atol=1e-4):
-        raise Mistake("两个轴反了：外面的那次 vmap 的轴排在最前，它应当是 γ。")
-    if result.shape == (3,) and np.allclose(result, np.diag(expected), atol=1e-4):
-        raise Mistake(
-            "第 i 个回合只配了第 i 个 γ。每次 vmap 只走一个轴，另一个参数在 in_axes 里写 None。"
-        )
-    if result.shape == (3,):
-        raise Mistake("只批了一个轴。再套一次 vmap。")
-    if result.shape == ():
-        raise Mistake("结果是一个数。应当是 (num_gammas, num_episodes)。")
-    raise Mistake(
-        f"形状应当是 (num_gammas, num_episodes)，这里是 (3, 3)；你的是 {result.shape}。"
-    )
+def policy_objective(log_prob, future, weight, baseline):
+    """要最大化的标量，它对参数的梯度是策略梯度的估计；输入都是 (num_episodes, num_steps)。"""
+    return (weight * log_prob * (future - baseline)).sum(axis=1).mean()
+
+
+check_my_surrogate = FunctionExercise(
+    "练习 2.3：写出策略梯度的目标",
+    policy_objective,
+    surrogate_inputs,
+    {
+        "差一个负号。这里要的是最大化的目标；交给优化器最小化时才取负。": lambda lp, f, w, b: -policy_objective(lp, f, w, b),
+        "你对所有位置求了平均。回合有长有短，要在回合里求和，再对回合求平均。": lambda lp, f, w, b: (w * lp * (f - b)).mean(),
+        "你把回合也加起来了；对回合要求平均，步长才不随回合的个数变。": lambda lp, f, w, b: (w * lp * (f - b)).sum(),
+        "两个轴反了：沿步求和（axis=1），再对回合求平均。": lambda lp, f, w, b: (w * lp * (f - b)).sum(axis=0).mean(),
+        "你在每个回合里求了平均；长的回合，每一步就不算数了。在回合里要求和。": lambda lp, f, w, b: ((w * lp * (f - b)).sum(axis=1) / (w > 0).sum(axis=1)).mean(),
+        "每个回合一个数了，再沿回合求平均，得到一个标量。": lambda lp, f, w, b: (w * lp * (f - b)).sum(axis=1),
+        "要一个标量，jax.grad 才能对它求导：再沿步求和，对回合求平均。": lambda lp, f, w, b: w * lp * (f - b),
+        "忘了乘 weight：它是 γ^t，回合结束之后是 0，没有它就把结束之后的空位也算进去了。": lambda lp, f, w, b: policy_objective(lp, f, 1, b),
+        "weight 只用来盖住了空位，少乘了 γ^t。": lambda lp, f, w, b: policy_objective(lp, f, w > 0, b),
+        "忘了减基线。": lambda lp, f, w, b: policy_objective(lp, f, w, 0),
+        "基线是减去，不是加上。": lambda lp, f, w, b: policy_objective(lp, f, w, -b),
+        "少乘了回报减基线：抽到的动作要按它有多好来提高。": lambda lp, f, w, b: policy_objective(lp, 1, w, 0),
+        "你用了概率。要用对数概率：样本已经是按概率抽来的，常见的动作本来就来得多，要除回去。": lambda lp, f, w, b: policy_objective(jnp.exp(lp), f, w, b),
+        "次序错了：先从回报里减去基线，再乘对数概率。": lambda lp, f, w, b: (w * (lp * f - b)).sum(axis=1).mean(),
+        "weight 也要乘在基线上：先减基线，再乘 weight。": lambda lp, f, w, b: (lp * (w * f - b)).sum(axis=1).mean(),
+    },
+    praise="值对，导数也对：对参数求导，就是策略梯度的估计。",
+    returns="一个标量",
+    gradients=(0,),
+    jax_arrays=True,
+)  # fmt: skip
+
+
+def returns_inputs(rng):
+    """回合的个数、步数、γ 的个数各不相同，也有相同的；γ 有 0 和 1。"""
+    yield np.float32([[1, 2]]), np.float32([0.5])
+    yield np.float32([[3, -1], [2, 4], [0, 5]]), np.float32([1, 0])
+    for num_episodes, num_steps, num_gammas in ((2, 4, 3), (3, 3, 3)):
+        reward = rng.integers(-9, 10, (num_episodes, num_steps))
+        yield np.float32(reward), np.float32(rng.uniform(0.3, 0.95, num_gammas).round(2))
+
+
+def batch_returns(reward, gammas):
+    """每个 γ、每个回合的折扣回报，(num_gammas, num_episodes)。"""
+    discounts = gammas[:, None] ** jnp.arange(reward.shape[1])  # (num_gammas, num_steps)
+    return (discounts[:, None] * reward).sum(axis=-1)
+
+
+def discounted(reward, gammas):
+    """还没有求和的，(num_gammas, num_episodes, num_steps)。"""
+    return gammas[:, None, None] ** jnp.arange(reward.shape[1]) * reward
+
+
+check_batch_returns = FunctionExercise(
+    "练习 2.4：用 vmap 写出批量的折扣回报",
+    batch_returns,
+    returns_inputs,
+    {
+        "两个轴反了：外面的那次 vmap 的轴排在最前，它应当是 γ。": lambda r, g: batch_returns(r, g).T,
+        "第 i 个回合只配了第 i 个 γ，两者个数不同时还会报错。每次 vmap 只走一个轴，另一个参数在 in_axes 里写 None。": jax.vmap(lambda r, g: batch_returns(r[None], g[None])[0, 0]),
+        "只批了回合的轴。再套一次 vmap，批 γ。": lambda r, g: batch_returns(r, g)[0],
+        "只批了 γ 的轴。再套一次 vmap，批回合。": lambda r, g: batch_returns(r, g)[:, 0],
+        "你把各个回合加起来了；每个回合要留一个数。": lambda r, g: batch_returns(r, g).sum(axis=1),
+        "你对各个回合求了平均；每个回合要留一个数。": lambda r, g: batch_returns(r, g).mean(axis=1),
+        "还没有沿步求和。one_return 里已经求了，直接 vmap 它就好。": discounted,
+        "第一步不打折：γ 的指数从 0 数起。": lambda r, g: batch_returns(r, g) * g[:, None],
+        "次序反了：越晚的奖励折得越多。": lambda r, g: batch_returns(r[:, ::-1], g),
+        "没有打折：γ 没有用上。": lambda r, g: batch_returns(r, jnp.ones_like(g)),
+    },
+    praise="两个轴，两次 vmap；一个回合的函数一个字也没有改。",
+    returns="每个 γ、每个回合一个数，形状 (num_gammas, num_episodes)",
+    jax_arrays=True,
+)  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import html
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -22,10 +21,17 @@ from ppo_lib.config import (
     load_config,
     yaml_value,
 )
+from ppo_lib.course.comparison import conclude
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Mistake, Number, judged
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.diagnostics import global_norm
-from ppo_lib.statistics import final_scores, whole_run_scores
+from ppo_lib.statistics import (
+    bootstrap_band,
+    difference_interval,
+    final_scores,
+    iqm,
+    whole_run_scores,
+)
 from ppo_lib.training import gradient_step, take_minibatches
 
 # ---------------------------------------------------------------- 步数的算术
@@ -333,114 +339,147 @@ def scores_and_means(runs: xr.Dataset) -> dict[str, tuple[np.ndarray, np.ndarray
 
 # ---------------------------------------------------------------- 练习
 
-CASE = PPOConfig(
-    env_name="CartPole-v1",
-    total_timesteps=100_000,
-    num_envs=8,
-    num_steps=96,
-    update_epochs=3,
-    num_minibatches=4,
-)
-"""练习 3.1 的配置。"""
+check_plan = AnswerExercise(
+    "练习 3.1：更新次数、丢掉的步数、小批次的大小、参数动的次数",
+    {
+        "更新次数": Number(130, {
+            131: "多了一次：剩下的步数不够一次更新，要向下取整。",
+            100_000 // 8: "你忘了每个环境要走 num_steps 步。",
+            100_000 // 96: "你忘了有 num_envs 个环境。",
+            130 // 3: "重复使用经验不多用环境的步数，不要除以 update_epochs。",
+            **dict.fromkeys((100_000 / 768, 130.2, 130.21, 130.208), "要取整：零头不会跑。"),
+        }, "总步数 ÷（num_envs × num_steps），向下取整。", tolerance=0),
+        "丢掉的步数": Number(160, {
+            0: "不是恰好用完：更新次数向下取整，零头就丢掉了。",
+        }, "总步数 - 更新次数 × 一次更新的步数，也就是用 % 求的余数。", tolerance=0),
+        "小批次的大小": Number(192, {
+            768: "这是整批。num_minibatches 是切成几块，不是一块有几条。",
+            768 // 12: "不要除以 update_epochs，每一遍都把整批重新切一次。",
+            768 // 3: "你除以了 update_epochs；切成几块由 num_minibatches 定。",
+            96 // 4: "你忘了有 num_envs 个环境：整批是 num_envs × num_steps 条。",
+            4: "num_minibatches 是切成几块，不是一块有几条。",
+        }, "num_envs × num_steps ÷ num_minibatches。", tolerance=0),
+        "参数动的次数": Number(1560, {
+            130 * 4: "漏乘了 update_epochs。",
+            130 * 3: "漏乘了 num_minibatches，一遍里每个小批次都动一次。",
+            130: "一次更新里不只动一次。",
+            12: "这是一次更新里的；再乘上更新次数。",
+        }, "更新次数 × update_epochs × num_minibatches。", tolerance=0),
+    },
+    praise="四个数都对。核对一下：1560 × 192 = 99840 × 3。",
+)  # fmt: skip
 
 
-@checker
-def check_plan(num_updates, dropped, minibatch_size, moves) -> str:
-    """练习 3.1：更新次数、丢掉的步数、小批次的大小、参数动的次数。"""
-    batch, updates = CASE.batch_size, CASE.num_updates
-    per_update = CASE.update_epochs * CASE.num_minibatches
-    if num_updates != updates:
-        raise Mistake(
-            {
-                updates + 1: "更新次数多了一次：剩下的步数不够一次更新，要向下取整。",
-                CASE.total_timesteps
-                // CASE.num_envs: "更新次数：你忘了每个环境要走 num_steps 步。",
-                CASE.total_timesteps // CASE.num_steps: "更新次数：你忘了有 num_envs 个环境。",
-                updates
-                // CASE.update_epochs: "更新次数：重复使用经验不多用环境的步数，不要除以 update_epochs。",
-                CASE.total_timesteps / batch: "更新次数要取整：零头不会跑。",
-            }.get(num_updates, "更新次数 = 总步数 ÷（num_envs × num_steps），向下取整。")
-        )
-    if dropped != CASE.dropped_timesteps:
-        raise Mistake("丢掉的步数 = 总步数 - 更新次数 × 一次更新的步数，也就是用 % 求的余数。")
-    if minibatch_size != batch // CASE.num_minibatches:
-        raise Mistake(
-            {
-                batch: "小批次的大小：这是整批。num_minibatches 是切成几块，不是一块有几条。",
-                batch
-                // per_update: "小批次的大小：不要除以 update_epochs，每一遍都把整批重新切一次。",
-                CASE.num_minibatches: "小批次的大小：num_minibatches 是切成几块，不是一块有几条。",
-            }.get(minibatch_size, "小批次的大小 = num_envs × num_steps ÷ num_minibatches。")
-        )
-    if moves != updates * per_update:
-        raise Mistake(
-            {
-                updates * CASE.num_minibatches: "参数动的次数：漏乘了 update_epochs。",
-                updates
-                * CASE.update_epochs: "参数动的次数：漏乘了 num_minibatches，一遍里每个小批次都动一次。",
-                updates: "参数动的次数：一次更新里不只动一次。",
-                per_update: "参数动的次数：这是一次更新里的；再乘上更新次数。",
-            }.get(moves, "参数动的次数 = 更新次数 × update_epochs × num_minibatches。")
-        )
-    return f"四个数都对。核对一下：{moves} × {minibatch_size} = {batch * updates} × {CASE.update_epochs}。"
-
-
-@checker
-def check_num_programs(programs) -> str:
-    """练习 3.2：sweep(cfg, lr=[三个值], num_envs=[4, 8], activation=["relu", "tanh"])，五个种子，编译几个程序。"""
-    if programs == 4:
-        return "只有静态的两个轴要乘：2 × 2。三个 lr、五个种子都是程序的输入。"
-    raise Mistake(
-        {
+check_num_programs = AnswerExercise(
+    "练习 3.2：三个 lr、两个 num_envs、两种 activation、五个种子，编译几个程序",
+    {
+        "程序的个数": Number(4, {
             12: "这是网格的点数。lr 是动态的：三个值用同一个程序。",
             60: "这是训练的次数。种子和 lr 都是程序的输入，不引起编译。",
             20: "种子是程序的输入（在 CPU 上），不引起编译。",
+            8: "这是函数的个数：一个程序有初始化和更新两个函数。问的是程序。",
             7: "取值的个数要相乘，不是相加；而且 lr 不算。",
+            6: "lr 是动态的，不算；num_envs 和 activation 是静态的，两个都算。",
             3: "三个轴里有动态的；静态的轴每一种组合编译一个。",
             2: "静态的轴有两个，它们的组合各编译一个。",
             1: "num_envs 改变数组的形状，activation 改变运算，一个程序装不下。",
-        }.get(programs, "先把三个轴分成静态和动态，再数静态的组合。")
-    )
+        }, "先把三个轴分成静态和动态，再数静态的组合。", tolerance=0)
+    },
+    praise="只有静态的两个轴要乘：2 × 2。三个 lr、五个种子都是程序的输入。",
+)  # fmt: skip
 
 
-@checker
-def check_horizon(horizon) -> str:
-    """练习 3.3：最小的整数 n，使 γⁿ < share。"""
-    cases = [(0.99, 0.01), (0.9, 0.5), (0.999, 0.1)]
-    answers = [horizon(gamma, share) for gamma, share in cases]
-    if any(x is None for x in answers):
-        raise Mistake("你的函数没有返回值。")
-    exact = [math.log(share) / math.log(gamma) for gamma, share in cases]
-    result = np.asarray(answers, float)
-    if np.array_equal(result, np.ceil(exact)):
-        return f"γ = 0.99 时，要 {answers[0]} 步之后，权重才不到 1%。"
-    known_wrong = [
-        ([round(1 / (1 - gamma)) for gamma, _ in cases], "这是 1/(1-γ)：权重的总和，那一步的权重还有约 1/e，与 share 无关。"),
-        (np.floor(exact), "差一步：向下取整时，γⁿ 还没有小于 share。"),
-        ([math.log(gamma) / math.log(share) for gamma, share in cases], "分子分母反了：n = ln(share) / ln(γ)。"),
-        (-np.asarray(exact), "符号反了：两个对数都是负的，商是正的。"),
-        (np.asarray(exact), "公式对了，再取整：要最小的整数 n，用 math.ceil。"),
-        ([1 - share for _, share in cases], "返回的应当是步数，不是权重。"),
-    ]  # fmt: skip
-    for wrong, hint in known_wrong:
-        if np.allclose(result, wrong, atol=0.02):
-            raise Mistake(hint)
-    raise Mistake(
-        f"γ = {cases[0][0]}、share = {cases[0][1]} 时应当是 {math.ceil(exact[0])}，你的是 {answers[0]}。"
-    )
+def score_inputs(rng):
+    """两组种子的成绩：手写的各分开一种错的判法；随机的不留边界上的。"""
+    for ours, base in (
+        ([9] * 5, [9] * 5),  # 差和区间恰好是 0
+        ([430, 455, 470, 441, 462], [280, 310, 260, 295, 301]),
+        ([310, 120, 480, 260, 400], [250, 90, 430, 330, 210]),  # 均值差 52，起伏更大
+        # 两个区间重叠，差的区间不含 0
+        ([352, 371, 380, 395, 401, 412, 420, 431, 450, 468], [305, 323, 336, 350, 355, 367, 376, 389, 402, 425]),
+        # 一个种子失手：均值反而低
+        ([488, 493, 9, 497, 490, 485, 495, 500, 489, 492, 496, 487, 494, 491, 498, 486], [472, 467, 481, 475, 460, 478, 469, 483, 471, 477, 466, 480]),
+        # 自己这组很齐，另一组很散
+        ([300, 304, 297, 309, 301, 295, 306, 303], [210, 420, 330, 300, 390, 250, 360, 410]),
+        ([210, 240, 225, 198, 251, 233], [300, 284, 322, 310, 275, 330, 296, 305, 289]),
+    ):  # fmt: skip
+        yield np.array(ours, float), np.array(base, float)
+    left = 2
+    while left:
+        ours, base = (
+            rng.normal(rng.uniform(150, 300), rng.uniform(5, 60), size).round()
+            for size in rng.integers(6, 13, 2)
+        )
+        _, low, high = difference_interval(ours, base)
+        if min(abs(low), abs(high)) > 0.2 * (high - low):
+            left -= 1
+            yield ours, base
 
 
-@checker
-def check_overrides(overrides: Iterable[str]) -> str:
-    """练习 3.4：总步数、每次更新的经验、小批次的大小都不变，参数动的次数变成四倍。"""
-    if isinstance(overrides, str):
-        raise Mistake('要一个列表，哪怕只有一项，例如 ["lr=1e-3"]。')
+def judge_scores(ours, base):
+    """由四分位均值之差的 95% 置信区间下结论。"""
+    _, low, high = difference_interval(ours, base)
+    return conclude(low, high)
+
+
+def by_two_intervals(ours, base):
+    """错的判法：两组各自的区间（下界，上界）不重叠，才算有差别。"""
+    return conclude(ours[0] - base[1], ours[1] - base[0])
+
+
+def by_means(ours, base, width=1.96):
+    """错的判法：平均值之差，加减 width 个标准误差。"""
+    half = width * np.sqrt(ours.var(ddof=1) / len(ours) + base.var(ddof=1) / len(base))
+    difference = ours.mean() - base.mean()
+    return conclude(difference - half, difference + half)
+
+
+def with_ends(ours, base):
+    """错的判法：区间的一头是 0，也当作不含 0。"""
+    _, low, high = difference_interval(ours, base)
+    return "变好" if low >= 0 else "变差" if high <= 0 else "看不出差别"
+
+
+check_judgement = FunctionExercise(
+    "练习 3.3：由两组种子的成绩下结论",
+    judge_scores,
+    score_inputs,
+    {
+        "方向反了：问的是 ours 比 base 怎样，差是 ours 减 base，大于 0 是变好。": lambda ours, base: judge_scores(base, ours),
+        "只比了两个平均值的大小。换一批种子，大小可能就反过来：要看差的区间含不含 0。": lambda ours, base: by_means(ours, base, 0),
+        "只看了差的正负。换一批种子，正负可能就反过来：要看差的区间含不含 0。": lambda ours, base: conclude(*[iqm(ours) - iqm(base)] * 2),
+        "你看的是两组各自的区间重不重叠。两个区间重叠，差的区间也可能不含 0，这样会漏掉真的差别。": lambda ours, base: by_two_intervals(bootstrap_band(ours), bootstrap_band(base)),
+        "你看的是两组的最低和最高重不重叠。这太苛刻：两组有几个种子交错，平均下来仍可以有差别。": lambda ours, base: by_two_intervals((ours.min(), ours.max()), (base.min(), base.max())),
+        "只算了 ours 的区间，把 base 当成一个准确的数。base 也只有几个种子，它的起伏也要算进差里。": lambda ours, base: conclude(*(bootstrap_band(ours) - iqm(base))),
+        "你看的是平均值之差的区间。一个种子失手，平均值就被拉走；用四分位均值。": by_means,
+        "你把两组一个一个相减了。两组的种子不是一一对应的，个数也可以不同：各自重抽，再求差。": lambda ours, base: conclude(*bootstrap_band(ours - base)),
+        "区间的一头恰好是 0，也是含 0，看不出差别。": with_ends,
+    },
+    praise="看的是四分位均值之差的区间：起伏、重叠、失手的种子、不同的个数，都照顾到了。",
+)  # fmt: skip
+
+
+@judged
+def check_overrides(overrides) -> str:
+    """练习 3.4：总步数、每次更新的经验、小批次的大小都不变，参数动的次数变成四倍。
+
+    写法不止一种，所以看它得到的计划，不看它本身。
+    """
     if isinstance(overrides, dict):
-        raise Mistake('每一项是一个 "键=值" 的字符串，不是字典，例如 ["lr=1e-3"]。')
+        pairs = "、".join(f'"{key}={value}"' for key, value in overrides.items())
+        raise Mistake(f'不用字典，要一个列表，每一项是一个 "键=值" 的字符串：[{pairs}]。')
+    if isinstance(overrides, str):
+        raise Mistake(f'要一个列表，哪怕只有一项：["{overrides}"]。')
+    if not isinstance(overrides, Iterable):
+        raise Mistake(f'要一个列表，例如 ["lr=1e-3"]；你给的是 {overrides!r}。')
+    overrides = list(overrides)
+    for item in overrides:
+        if not isinstance(item, str):
+            raise Mistake(f'每一项是一个 "键=值" 的字符串，例如 "lr=1e-3"；{item!r} 不是。')
     try:
         cfg = load_config(overrides=overrides)
     except ConfigError as error:
-        raise Mistake(f"库不接受：{error}") from None
+        raise Mistake(f"库不接受：{str(error).split('全部的键')[0]}") from None
     before, after = plan(PPOConfig()), plan(cfg)
     if cfg.total_timesteps != PPOConfig().total_timesteps:
         raise Mistake("总步数变了：题目不许多采经验。")
@@ -448,7 +487,9 @@ def check_overrides(overrides: Iterable[str]) -> str:
         raise Mistake(
             f"一次更新的经验成了 {after['一次更新的经验']} 条；num_envs × num_steps 要不变。"
         )
-    if after["小批次的大小"] != before["小批次的大小"]:
+    if after["小批次的大小"] > before["小批次的大小"]:
+        raise Mistake(f"小批次成了 {after['小批次的大小']} 条，比原来的大；题目要它不变。")
+    if after["小批次的大小"] < before["小批次的大小"]:
         raise Mistake(
             f"小批次成了 {after['小批次的大小']} 条：切得更碎，动的次数多了，每次看的样本却少了。"
         )

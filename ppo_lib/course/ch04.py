@@ -8,11 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.initializers import lecun_normal, normal
+from flax.linen.initializers import lecun_normal, normal, orthogonal
 
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Shape
+from ppo_lib.course.exercises.sameness import Close
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.envs import make_env
 from ppo_lib.loss import ppo_loss
 from ppo_lib.networks.cpu import dot_general
@@ -341,149 +342,259 @@ def layer_sizes(sizes) -> int:
     return sum(a * b + b for a, b in zip(sizes[:-1], sizes[1:]))
 
 
-@checker
-def check_num_params(count) -> str:
-    """练习 4.1：两条主干分开时，网络一共多少个参数。"""
-    for obs_dim, actions, hidden in ((6, 3, (32,)), (2, 3, (64, 64)), (4, 2, (8, 16, 8))):
-        answer = count(obs_dim, actions, hidden)
-        if answer is None:
-            raise Mistake("你的函数没有返回值。")
-        actor, critic = (layer_sizes((obs_dim, *hidden, out)) for out in (actions, 1))
-        trunk = layer_sizes((obs_dim, *hidden))
-        biases = 2 * sum(hidden) + actions + 1
-        known_wrong = {
-            actor + critic - biases: "偏置忘了：每层还有与输出一样多的偏置。",
-            actor: "这只是 Actor 那一条；Critic 另有一条。",
-            critic: "这只是 Critic 那一条；Actor 另有一条。",
-            actor
-            + critic
-            - trunk: "你让两边共用了主干。默认是两条分开的主干，各有一份隐藏层。",
-            2 * trunk: "两个头忘了：策略头输出 num_actions 个数，价值头输出 1 个。",
-            2 * actor: "Critic 的头只输出 1 个数，不是 num_actions 个。",
-        }
-        if answer == actor + critic:
-            continue
-        asked = f"obs_dim = {obs_dim}、num_actions = {actions}、hidden_sizes = {hidden} 时："
-        for wrong, hint in known_wrong.items():
-            if answer == wrong:
-                raise Mistake(asked + hint)
-        raise Mistake(f"{asked}应当是 {actor + critic}，你的是 {answer}。")
-    return "三种网络都对，隐藏层有一层、两层、三层的。"
+def count_params(obs_dim, num_actions, hidden_sizes):
+    """两条主干分开时，网络一共多少个参数。"""
+    actor = layer_sizes((obs_dim, *hidden_sizes, num_actions))
+    critic = layer_sizes((obs_dim, *hidden_sizes, 1))
+    return actor + critic
 
 
-LOGITS = np.array(
-    [[2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, -1.0, 3.0], [1002.0, 1000.0, 1001.0]]
-)
-ACTIONS = np.array([0, 2, 1, 1])
+def size_inputs(rng):
+    """隐藏层一到四层，宽度相同的、不同的。"""
+    yield from ((6, 3, (32,)), (2, 3, (64, 64)), (4, 2, (8, 16, 8)), (3, 5, (4, 6, 5, 7)))
+    for depth in (1, 2):
+        obs_dim, num_actions, *hidden = map(int, rng.integers(2, 30, depth + 2))
+        yield obs_dim, num_actions, tuple(hidden)
 
 
-def reference_log_probs() -> np.ndarray:
-    """(4, 3) 各个动作的对数概率，用 float64 算。"""
-    shifted = LOGITS - LOGITS.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+check_num_params = FunctionExercise(
+    "练习 4.1：两条主干分开时，网络一共多少个参数",
+    count_params,
+    size_inputs,
+    {
+        "偏置忘了：每层还有与输出一样多的偏置。": lambda o, a, h: count_params(o, a, h) - 2 * sum(h) - a - 1,
+        "偏置的个数与一层的输出一样多，不是与输入一样多。": lambda o, a, h: count_params(o, a, h) + 2 * o - a - 1,
+        "这只是 Actor 那一条；Critic 另有一条。": lambda o, a, h: layer_sizes((o, *h, a)),
+        "这只是 Critic 那一条；Actor 另有一条。": lambda o, a, h: layer_sizes((o, *h, 1)),
+        "你让两边共用了主干。默认是两条分开的主干，各有一份隐藏层。": lambda o, a, h: count_params(o, a, h) - layer_sizes((o, *h)),
+        "两个头忘了：策略头输出 num_actions 个数，价值头输出 1 个。": lambda o, a, h: 2 * layer_sizes((o, *h)),
+        "Critic 的头只输出 1 个数，不是 num_actions 个。": lambda o, a, h: 2 * layer_sizes((o, *h, a)),
+        "第一层忘了：它的输入是观测，obs_dim 个数。": lambda o, a, h: layer_sizes((*h, a)) + layer_sizes((*h, 1)),
+        "你把各个隐藏层当成一样宽了。": lambda o, a, h: count_params(o, a, h[:1] * len(h)),
+    },
+    praise="隐藏层一层到四层、宽度相同或不同的，都对。",
+    returns="参数的个数，一个整数",
+)  # fmt: skip
 
 
-@checker
-def check_log_prob(log_prob) -> str:
-    """练习 4.2：由 logits (batch, num_actions) 和动作 (batch,) 算对数概率 (batch,)。"""
-    answer = log_prob(jnp.asarray(LOGITS, jnp.float32), jnp.asarray(ACTIONS))
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = np.asarray(answer, float)
-    table, rows = reference_log_probs(), np.arange(4)
-    expected = table[rows, ACTIONS]
-    if result.shape == (4, 3):
-        raise Mistake("你返回了每个动作的；这里只要选了的那一个，形状 (batch,)。")
-    if result.shape == (4, 4):
-        raise Mistake(
-            "形状成了 (batch, batch)：x[:, action] 会让每一行都取遍所有的动作。"
-            "用 x[jnp.arange(batch), action] 一行取一个。"
-        )
-    if result.shape == ():
-        raise Mistake("你求了和或平均。要一个样本一个数，形状 (batch,)。")
-    if result.shape != (4,):
-        raise Mistake(f"形状应当是 (batch,)，这里是 (4,)；你的是 {result.shape}。")
-    if np.allclose(result, expected, atol=1e-3):
-        return "四行都对，包括 logits 上千的那一行。"
-    if np.allclose(result, np.exp(expected), atol=1e-3):
-        raise Mistake("这是概率；再取对数。（最好不要先算概率：直接用 logits 减去对数和。）")
-    if np.allclose(result, LOGITS[rows, ACTIONS], atol=1e-3):
-        raise Mistake("这是 logit 本身，还没有减去 ln Σ exp(logits)。")
-    if np.allclose(result, -expected, atol=1e-3):
-        raise Mistake("符号反了：对数概率不大于 0。")
-    if np.allclose(result[:3], expected[:3], atol=1e-3):
-        raise Mistake(
-            "前三行对，logits 上千的那一行成了 "
-            f"{result[3]:g}：exp(1000) 溢出了。先每行减去最大值，或者用 jax.nn.log_softmax。"
-        )
-    over_batch = LOGITS - np.log(np.exp(LOGITS - 1002).sum(axis=0)) - 1002
-    if np.allclose(result, over_batch[rows, ACTIONS], atol=1e-3):
-        raise Mistake("归一化的轴错了：应当沿动作（最后一维）求和，你沿样本求了和。")
-    first = int(np.argmax(~np.isclose(result, expected, atol=1e-3)))
-    raise Mistake(
-        f"logits = {LOGITS[first].tolist()}、动作 {ACTIONS[first]} 时，应当是 {expected[first]:.3f}，"
-        f"你的是 {result[first]:.3f}。"
+def logits_inputs(rng):
+    """logits 有上千的、差得远的、全相同的；个数各不相同。"""
+    yield np.array([[2.0, 1, 0], [0, 0, 0], [1, -1, 3], [1002, 1000, 1001]])
+    yield np.array([[-1000.0, -1002], [0.5, 0]])
+    yield np.array([[1000.0, 0, -1000], [0.5, 2.5, -1], [-2, 0, 1.5]])
+    for shape in ((1, 5), (3, 3), (4, 3)):
+        yield rng.normal(0, 2, shape).round(1)
+
+
+def action_inputs(rng):
+    """再给每行一个动作；差得远的那一行，选概率最小的。"""
+    for logits in logits_inputs(rng):
+        action = rng.integers(logits.shape[1], size=len(logits))
+        yield logits, np.where(np.ptp(logits, axis=1) > 1000, logits.argmin(axis=1), action)
+
+
+def chosen(table, action):
+    """每一行取出选了的那一个：(batch, num_actions) → (batch,)。"""
+    return table[jnp.arange(len(action)), action]
+
+
+def log_prob_of(logits, action):
+    """选了的动作的对数概率：logits (batch, num_actions)，action (batch,) → (batch,)。"""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_prob = shifted - jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True))
+    return chosen(log_prob, action)
+
+
+def naive_softmax(logits):
+    """照着公式写，没有先减最大值。"""
+    return jnp.exp(logits) / jnp.exp(logits).sum(axis=-1, keepdims=True)
+
+
+check_log_prob = FunctionExercise(
+    "练习 4.2：由 logits 和动作算对数概率",
+    log_prob_of,
+    action_inputs,
+    {
+        "这是概率；再取对数。（最好不要先算概率：直接用 logits 减去对数和。）": lambda z, a: chosen(jax.nn.softmax(z), a),
+        "这是 logit 本身，还没有减去 ln Σ exp(logits)。": chosen,
+        "符号反了：对数概率不大于 0。": lambda z, a: -log_prob_of(z, a),
+        "logits 小的都对；上千的，exp(1000) 溢出了。先每行减去最大值，或者用 jax.nn.log_softmax。": lambda z, a: jnp.log(chosen(naive_softmax(z), a)),
+        "logits 小的都对；上千的溢出了：算 ln Σ exp(logits) 时，也要先减去最大值，再加回来。": lambda z, a: chosen(z, a) - jnp.log(jnp.exp(z).sum(-1)),
+        "减去的是整批的最大值；别的行就太小，取指数成了 0。每行减去自己的最大值。": lambda z, a: jnp.log(chosen(naive_softmax(z - z.max()), a)),
+        "你先算了概率再取对数。概率小到 float32 装不下就成了 0，对数是 -inf：直接由 logits 减出来。": lambda z, a: jnp.log(chosen(jax.nn.softmax(z), a)),
+        "归一化的轴错了：应当沿动作（最后一维）求和，你沿样本求了和。": lambda z, a: chosen(jax.nn.log_softmax(z, axis=0), a),
+        "你返回了每个动作的；这里只要选了的那一个，形状 (batch,)。": lambda z, a: jax.nn.log_softmax(z),
+        "形状成了 (batch, batch)：x[:, action] 会让每一行都取遍所有的动作。用 x[jnp.arange(batch), action] 一行取一个。": lambda z, a: jax.nn.log_softmax(z)[:, a],
+        "你求了平均。要一个样本一个数，形状 (batch,)。": lambda z, a: log_prob_of(z, a).mean(),
+        "你求了和。要一个样本一个数，形状 (batch,)。": lambda z, a: log_prob_of(z, a).sum(),
+        "你没有用 action，取的是概率最大的动作的。": lambda z, a: jax.nn.log_softmax(z).max(-1),
+        "底错了：这是以 2 为底的对数，要自然对数。": lambda z, a: log_prob_of(z, a) / np.log(2),
+    },
+    praise="每组都对，logits 上千的、概率小到装不下的也对。",
+    returns="选了的动作的对数概率，形状 (batch,)",
+    close=Close(atol=1e-3),  # logits 上千时，float32 只准到 1e-4
+    jax_arrays=True,
+)  # fmt: skip
+
+
+def entropy_of(logits):
+    """熵：logits (batch, num_actions) → (batch,)，单位 nat。"""
+    log_prob = jax.nn.log_softmax(logits)
+    return -(jnp.exp(log_prob) * log_prob).sum(axis=-1)
+
+
+def entropy_terms(log_prob):
+    """熵的各项，还没有求和，形状不变。"""
+    return -jnp.exp(log_prob) * log_prob
+
+
+check_entropy = FunctionExercise(
+    "练习 4.3：由 logits 算熵",
+    entropy_of,
+    lambda rng: zip(logits_inputs(rng)),
+    {
+        "符号反了：熵不小于 0。": lambda z: -entropy_of(z),
+        "你用了以 2 为底的对数，单位成了比特；这里用自然对数，单位 nat。": lambda z: entropy_of(z) / np.log(2),
+        "每一项还要乘上它的概率：熵是 -ln p 的期望。": lambda z: -jax.nn.log_softmax(z).sum(-1),
+        "沿动作应当求和，你求了平均。": lambda z: entropy_of(z) / z.shape[1],
+        "你除以了 ln(动作的个数)，成了 0 到 1 的比例；这里要熵本身。": lambda z: entropy_of(z) / np.log(z.shape[1]),
+        "你把整批加起来了。要一个样本一个数，形状 (batch,)；求和只沿最后一维。": lambda z: entropy_of(z).sum(),
+        "你对整批求了平均。要一个样本一个数，形状 (batch,)。": lambda z: entropy_of(z).mean(),
+        "每个动作的一项对了；再沿动作（最后一维）求和。": lambda z: entropy_terms(jax.nn.log_softmax(z)),
+        "归一化的轴错了：softmax 要沿动作（最后一维），你沿了样本。": lambda z: entropy_terms(jax.nn.log_softmax(z, axis=0)).sum(-1),
+        "logits 小的都对；上千的，exp(1000) 溢出了。用 jax.nn.log_softmax 先求对数概率。": lambda z: entropy_terms(jnp.log(naive_softmax(z))).sum(-1),
+        "概率小到成了 0，0 × ln 0 是 NaN。用 jax.nn.log_softmax 直接求对数概率，就没有 ln 0。": lambda z: entropy_terms(jnp.log(jax.nn.softmax(z))).sum(-1),
+    },
+    praise="每组都对；三个动作一样可能的那一行是 ln 3 ≈ 1.099，三个动作里最大的。",
+    returns="一个样本一个数，形状 (batch,)",
+    close=Close(atol=1e-3),
+    jax_arrays=True,
+)  # fmt: skip
+
+
+check_shape_bug = AnswerExercise(
+    "练习 4.4：忘了 squeeze 时，差的形状和价值损失",
+    {
+        "差的形状": Shape((3, 3), {
+            **dict.fromkeys(((3,), (3, 1)), "广播从最后一维对起：(3, 1) 和 (3,) 相减，后者先当成 (1, 3)。"),
+            (1, 3): "两边都要扩开：(3, 1) 的列和 (1, 3) 的行。",
+        }, "在纸上写：(3, 1) 减 (1, 3)，长度是 1 的那一维照着对方复制。"),
+        "损失": Number(2 / 3, {
+            0: "这样一来，第 i 个价值减的是每一个 target，不只是自己的。",
+            4 / 3: "价值损失里还有一个 1/2。",
+            6: "要平均，不是求和：除以 9。",
+            12: "要平均，不是求和，还有一个 1/2：除以 9，再除以 2。",
+            2: "一共有 9 个差，平均要除以 9，不是除以 3。",
+        }, "把 3 × 3 个差写出来：0 有三个，±1 有四个，±2 有两个。平方，平均，再乘 1/2。"),
+    },
+    praise="预测得一点不差，损失却不是 0，而且不报错。这就是要 squeeze 的原因。",
+)  # fmt: skip
+
+
+SHAPES = ((1, 4), (5, 3), (3, 5), (4, 4))
+
+
+def matrix_inputs(rng):
+    """各种形状，增益各不相同。"""
+    for (rows, cols), gain in zip(SHAPES, (1.0, np.sqrt(2), 0.01, 3.0)):
+        yield jax.random.key(int(rng.integers(1000))), rows, cols, gain
+
+
+def orthogonal_matrix(key, rows, cols, gain):
+    """正交初始化：(rows, cols)，短的一边互相垂直、长度都是 gain。"""
+    return orthogonal(gain)(key, (rows, cols))
+
+
+def draw(init, shape, gain=1.5, seed=7):
+    """读者的函数给出的 W，和它沿短边的内积：(min(rows, cols), min(rows, cols))。"""
+    W = np.asarray(init(jax.random.key(seed), *shape, gain), float)
+    return W, W.T @ W if shape[0] >= shape[1] else W @ W.T
+
+
+def perpendicular(shape):
+    """规则：短边的各个向量互相垂直。"""
+
+    def rule(init):
+        _, products = draw(init, shape)
+        size = np.diag(products).max()
+        return np.abs(products - np.diag(np.diag(products))).max() < 1e-4 * size
+
+    return rule
+
+
+def right_length(init):
+    """规则：短边的各个向量，长度都是 gain。"""
+    return all(
+        np.allclose(np.diag(draw(init, shape, gain)[1]) / gain**2, 1, atol=1e-3)
+        for shape in SHAPES
+        for gain in (0.01, np.sqrt(2), 3.0)
     )
 
 
-@checker
-def check_entropy(entropy) -> str:
-    """练习 4.3：由 logits (batch, num_actions) 算熵 (batch,)，单位 nat。"""
-    answer = entropy(jnp.asarray(LOGITS, jnp.float32))
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = np.asarray(answer, float)
-    table = reference_log_probs()
-    terms = np.exp(table) * table
-    expected = -terms.sum(axis=1)
-    if result.shape == ():
-        raise Mistake("要一个样本一个数，形状 (batch,)；求和只沿最后一维。")
-    if result.shape != (4,):
-        raise Mistake(f"形状应当是 (batch,)，这里是 (4,)；你的是 {result.shape}。")
-    if np.allclose(result, expected, atol=1e-3):
-        return "四行都对；均匀的那一行是 ln 3 ≈ 1.099，三个动作里最大的。"
-    known_wrong = [
-        (-expected, "符号反了：熵不小于 0。"),
-        (
-            expected / np.log(2),
-            "你用了以 2 为底的对数，单位成了比特；这里用自然对数，单位 nat。",
-        ),
-        (-table.sum(axis=1), "每一项还要乘上它的概率：熵是 -ln p 的期望。"),
-        (-terms.mean(axis=1), "沿动作应当求和，你求了平均。"),
-    ]
-    for wrong, hint in known_wrong:
-        if np.allclose(result, wrong, atol=1e-3):
-            raise Mistake(hint)
-    if np.allclose(result[:3], expected[:3], atol=1e-3):
-        raise Mistake(
-            f"前三行对，logits 上千的那一行成了 {result[3]:g}：exp(1000) 溢出了。"
-            "用 jax.nn.log_softmax 先求对数概率。"
-        )
-    raise Mistake("先求各个动作的对数概率 ln p，再算 -Σ p ln p，沿最后一维求和。")
+def same_matrix(init, *, gains=(1.5, 1.5), seeds=(7, 7)) -> bool:
+    """两次得到的 W 是不是相同。"""
+    one, other = (draw(init, (5, 3), gain, seed)[0] for gain, seed in zip(gains, seeds))
+    return np.allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-@checker
-def check_shape_bug(shape, loss) -> str:
-    """练习 4.4：忘了 squeeze 时，value - target 的形状，和算出来的价值损失。"""
-    value, target = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])
-    shape = tuple(int(n) for n in np.atleast_1d(shape))
-    if shape in ((3,), (3, 1)):
-        raise Mistake(
-            "NumPy 和 JAX 的广播从最后一维对起：(3, 1) 和 (3,) 相减，后者先当成 (1, 3)。"
-        )
-    if shape == (1, 3):
-        raise Mistake("两边都要扩开：(3, 1) 的列和 (1, 3) 的行。")
-    if shape != (3, 3):
-        raise Mistake("在纸上写：(3, 1) 减 (1, 3)，长度是 1 的那一维照着对方复制。")
-    wrong = 0.5 * ((value[:, None] - target) ** 2).mean()
-    if np.isclose(float(loss), 0):
-        raise Mistake("形状对了。可是这样一来，第 i 个价值减的是每一个 target，不只是自己的。")
-    if np.isclose(float(loss), 2 * wrong):
-        raise Mistake("价值损失里还有一个 1/2。")
-    if np.isclose(float(loss), 9 * wrong):
-        raise Mistake("要平均，不是求和：除以 9。")
-    if not np.isclose(float(loss), wrong, atol=1e-2):
-        raise Mistake(
-            "把 3 × 3 个差写出来：0 有三个，±1 有四个，±2 有两个。平方，平均，再乘 1/2。"
-        )
-    return "预测得一点不差，损失却不是 0，而且不报错。这就是要 squeeze 的原因。"
+check_orthogonal = FunctionExercise(
+    "练习 4.5：写出正交初始化",
+    orthogonal_matrix,
+    matrix_inputs,
+    {},
+    praise="高的、方的、宽的都对，增益和钥匙也都用上了。",
+    returns="矩阵 W，形状 (rows, cols)",
+    describe=lambda case: "rows = {}、cols = {}、gain = {:.4g}".format(*case[1:]),
+    # W 不止一个，所以只比形状，别的全靠下面的规则
+    close=lambda got, expected: np.shape(got) == expected.shape,
+    rules={
+        "高的 W（rows > cols）不对：各列要互相垂直。独立的随机数只是大致垂直，要用 QR 分解之类的办法变成恰好垂直。": perpendicular((5, 3)),
+        "方的 W（rows = cols）不对：各列要互相垂直。": perpendicular((4, 4)),
+        "宽的 W（rows < cols）不对：rows 维的空间里放不下 cols 个互相垂直的列，要垂直的是各行。先做一个高的，再转置。": perpendicular((3, 5)),
+        "gain 没有起作用：换一个 gain，W 还是一样大。": lambda init: not same_matrix(init, gains=(1.5, 2.5)),
+        "方向对了，长度不对：短边的每个向量，长度要恰好是 gain。W 只乘一次 g，WᵀW 里才是 g²。": right_length,
+        "同一把钥匙，两次得到的 W 不同：随机数要全由 key 来，不用 np.random。": same_matrix,
+        "换一把钥匙，W 还是同一个：随机数要由 key 来。": lambda init: not same_matrix(init, seeds=(7, 8)),
+    },
+    remarks={
+        "提醒：换什么钥匙，W[0, 0] 的正负号都一样，因为 QR 分解定死了它。把 Q 的每一列乘上 R 对角线上那个数的正负号，各个方向才一样可能。": lambda init: len({draw(init, (5, 3), seed=s)[0][0, 0] > 0 for s in range(12)}) == 2,
+    },
+)  # fmt: skip
+
+
+check_shared_trunk = AnswerExercise(
+    "练习 4.6：两项损失给共用的主干多长的梯度",
+    {
+        "策略的梯度多长": Number(0.075, {
+            0.025: "漏乘了优势 Â = 3。",
+            0.0375: "要的是 ln π(a) 的导数；这像是 π(a) 的，多乘了一个 1/2。",
+            0.06: "ln π(a) 对 logits 的导数是 e_a 减 π；你漏了 π。",
+            0.015: "ln π(a) 对 logits 的导数是 e_a 减 π；你漏了 e_a。",
+            1.5: "这是对 logits 的梯度的一个分量；往回传，还要乘策略头的权重。",
+            1.5 * np.sqrt(2): "这是对 logits 的梯度；往回传，还要乘策略头的权重。",
+            0.105: "长度是各个分量的平方和再开方，不是相加。",
+            0.005625: "还要开方。",
+        }, "先算 logits 和两个动作的概率，再求 -Â·ln π(a) 对 logits 的导数，往回乘策略头的权重。"),
+        "价值的梯度多长": Number(30, {
+            60: "漏了 c₁ = 0.5。（平方的导数里的 2，与 1/2 抵消。）",
+            15: "多乘了 1/2：它与平方的导数里的 2 抵消了。",
+            900: "这是损失；要的是它对 h 的梯度的长度。",
+            42: "长度是各个分量的平方和再开方，不是相加。",
+            0: "V = 0，可是 V - R̂ 不是 0。",
+        }, "梯度是 c₁ (V - R̂) 乘价值头的权重。"),
+        "c₁ = 0.005 时的倍数": Number(4, {
+            400: "这是 c₁ = 0.5 时的倍数。",
+            40_000: "反了：c₁ 小了，价值的梯度就短了。",
+            40: "0.005 是 0.5 的百分之一。",
+            1 / 4: "上下颠倒了：问的是价值的是策略的几倍。",
+        }, "价值的梯度与 c₁ 成正比，策略的与它无关。"),
+        "策略头乘 10 时的倍数": Number(40, {
+            400: "策略的梯度要往回乘策略头的权重，权重大了，它也长了。",
+            4000: "反了：策略头大了，策略的梯度就长了。",
+            1 / 40: "上下颠倒了：问的是价值的是策略的几倍。",
+            0.4: "两种改法分开算：这里 c₁ 仍是 0.5。",
+            4: "只乘 10，不是 100；c₁ 仍是 0.5。",
+        }, "h 与策略头的两列都垂直，所以 logits 还是 0，概率没有变；变的是往回乘的权重。"),
+    },
+    praise="c₁ 管分子，策略头的大小管分母。这两项的方向又正好相反：合起来，主干是照着 Critic 动的。",
+)  # fmt: skip

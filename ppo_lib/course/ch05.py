@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import gymnax
 import jax
@@ -12,8 +13,8 @@ import xarray as xr
 from matplotlib.patches import Rectangle
 
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Shape
 from ppo_lib.course.experiment import Experiment, patched
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.envs import Environment, flatten, make_env
 from ppo_lib.experiment import train
 from ppo_lib.networks.cpu import in_chunks
@@ -314,47 +315,50 @@ EXPERIMENTS = {
 
 # ---------------------------------------------------------------- 练习
 
+REVERSED = "两维的次序反了：第一维是时间 num_steps，第二维才是环境 num_envs。"
+FLATTENED = "采样时还没有摊平；到切小批次时才把 128 × 16 合成 2048。"
 
-@checker
-def check_shapes(answers) -> str:
-    """练习 5.1：num_steps=128、num_envs=16 的 CartPole，几个数组的形状。"""
-    expected = {
-        "obs": (128, 16, 4),
-        "action": (128, 16),
-        "log_prob": (128, 16),
-        "next_value": (128, 16),
-        "carry.obs": (16, 4),
-    }
-    if not isinstance(answers, dict) or set(answers) != set(expected):
-        raise Mistake(f"请填一个字典，键是 {'、'.join(expected)}。")
-    if any(shape is ... for shape in answers.values()):
-        raise Mistake("还有形状没有填，把 ... 都换掉。")
-    given = {
-        name: (shape,) if isinstance(shape, int) else tuple(shape)
-        for name, shape in answers.items()
-    }
-    if given["obs"] == (16, 128, 4):
-        raise Mistake("两维的次序反了：第一维是时间 num_steps，第二维才是环境 num_envs。")
-    if given["obs"] == (2048, 4):
-        raise Mistake("采样时还没有摊平；到切小批次时才把 128 × 16 合成 2048。")
-    if given["log_prob"] == (128, 16, 2):
-        raise Mistake(
-            "log_prob 只是被选中的那个动作的对数概率，一步一个数，不是每个动作各一个。"
-        )
-    if given["action"] == (128, 16, 2):
-        raise Mistake("动作是离散的，记的是它的编号，一步一个整数。")
-    if given["next_value"] == (129, 16):
-        raise Mistake("每一步配一个 next_value，最后一步的也在里面，所以还是 128 行。")
-    if given["carry.obs"] == (128, 16, 4):
-        raise Mistake("carry 只存此刻的观测，没有时间那一维。")
-    wrong = [name for name in expected if given[name] != expected[name]]
-    if wrong:
-        raise Mistake(
-            f"{wrong[0]} 不对。先写时间、环境两维，再看一步、一个环境的那一份是几个数；"
-            "carry 没有时间维。"
-        )
-    return "前两维总是（时间，环境）；carry 只有此刻，没有时间维。"
 
+def one_number_each(for_each_action: str) -> Shape:
+    """一步、一个环境只有一个数的那几样；for_each_action 是每个动作各写了一个时的提示。"""
+    wrong = {
+        (16, 128): REVERSED,
+        (2048,): FLATTENED,
+        (128, 16, 1): "一步、一个环境就是一个数，后面没有长度是 1 的一维。",
+        (129, 16): "每一步配一个，最后一步的也在里面，所以还是 128 行。",
+        (128, 16, 2): for_each_action,
+    }
+    return Shape((128, 16), wrong, "先写时间、环境两维；一步、一个环境只有一个数，到此为止。")
+
+
+check_shapes = AnswerExercise(
+    "练习 5.1：num_steps=128、num_envs=16 的 CartPole，五个数组的形状",
+    {
+        "obs": Shape(
+            (128, 16, 4),
+            {
+                (16, 128, 4): REVERSED,
+                (2048, 4): FLATTENED,
+                (128, 16): "一步、一个环境的观测是 4 个数，还有第三维。",
+                (129, 16, 4): "一步记一个，是选动作时看到的，所以是 128 行；最后停在的观测在 carry 里。",
+            },
+            "先写时间、环境两维，再看一步、一个环境的观测是几个数。",
+        ),
+        "action": one_number_each("动作是离散的，记的是它的编号，一步一个整数。"),
+        "log_prob": one_number_each("log_prob 只是被选中的那个动作的对数概率，不是每个动作各一个。"),
+        "next_value": one_number_each("V 是状态的价值，不是每个动作各一个。"),
+        "carry.obs": Shape(
+            (16, 4),
+            {
+                (128, 16, 4): "carry 只存此刻的观测，没有时间那一维。",
+                (1, 16, 4): "carry 没有时间那一维，连长度是 1 的也没有。",
+                (4,): "16 个环境各停在一处，观测有 16 份。",
+            },
+            "carry 只有此刻：每个环境停在的观测。",
+        ),
+    },
+    praise="前两维总是（时间，环境）；carry 只有此刻，没有时间维。",
+)  # fmt: skip
 
 VALUE = np.array([1.0, 2.0, 3.0, 0.5, 0.8, 0.3])
 ARRIVED = np.array([2.0, 2.8, 4.0, 0.8, 7.0, 0.9])
@@ -362,106 +366,147 @@ TERMINATED = np.array([False, False, False, False, True, False])
 TRUNCATED = np.array([False, False, True, False, False, False])
 """练习 5.2：六步，一个环境。ARRIVED 是每一步到达的（重置之前的）状态的 V。"""
 
+OWN = "这是这一步自己的 value；next_value 是它走到的那个状态的 V。"
+ORDINARY = "这一步没有结束，下一行就是它走到的状态：抄下一行的 value。"
+LAST = "最后一步也有下一个状态：采样结束时停在的观测，它的 V 是 0.9。"
 
-@checker
-def check_next_value(answer) -> str:
-    """练习 5.2：六步的 next_value；终止的那一步填什么都可以。"""
-    given = np.asarray(answer, float)
-    if given.shape != (6,):
-        raise Mistake(f"要六个数，每一步一个；你给的形状是 {given.shape}。")
-    expected = np.array([2.0, 3.0, 4.0, 0.8, 0.0, 0.9])
-    rest = np.arange(6) != 4  # 终止的那一步不看
-    if np.allclose(given[rest], expected[rest]):
-        return (
-            "平常的步用下一行的 V，截断的步用到达的状态的 V，最后一步用采样结束时的观测的 V。"
-        )
-    if np.allclose(given[rest], VALUE[rest]):
-        raise Mistake("这是 value 自己，V(s_t)。next_value 是下一个状态的 V。")
-    if np.isclose(given[2], 0.5):
-        raise Mistake(
-            "第 3 步截断了，下一行已经是新回合的开头。它该接的是真正到达的状态的 V，不是 0.5。"
-        )
-    if np.isclose(given[2], 0.0):
-        raise Mistake("第 3 步只是截断，任务没有结束，之后的价值要接上，不能填 0。")
-    if np.allclose(given[1:4], [1.0, 2.0, 3.0]):
-        raise Mistake("移反了：next_value 的第 t 行来自 value 的第 t+1 行，不是第 t-1 行。")
-    if np.isclose(given[5], 0.0) or np.isclose(given[5], 0.3):
-        raise Mistake(
-            "最后一步也有下一个状态：采样结束时每个环境停在那里的观测，它的 V 是 0.9。"
-        )
-    first = int(np.flatnonzero(rest & ~np.isclose(given, expected))[0])
-    raise Mistake(f"第 {first + 1} 步不对：它走到的那个状态，V 是多少？")
+check_next_value = AnswerExercise(
+    "练习 5.2：六步的 next_value",
+    {
+        "第 1 步": Number(2.0, {1.0: OWN}, ORDINARY, tolerance=0),
+        "第 2 步": Number(3.0, {2.0: OWN, 4.0: "4.0 是第 3 步到达的状态的 V，不是第 2 步的。"}, ORDINARY, tolerance=0),
+        "第 3 步": Number(
+            4.0,
+            {
+                0.5: "第 3 步截断了，下一行已经是新回合的开头。它该接的是真正到达的状态的 V，不是 0.5。",
+                0.0: "第 3 步只是截断，任务没有结束，之后的价值要接上，不能填 0。",
+                3.0: OWN,
+            },
+            "第 3 步截断了：接的是它真正到达的、重置之前的状态的 V。",
+            tolerance=0,
+        ),
+        "第 4 步": Number(0.8, {0.5: OWN, 4.0: "4.0 填在第 3 步；第 4 步已经是新的回合，照常走。", 0.0: "第 5 步之后才终止，第 4 步要接上。"}, ORDINARY, tolerance=0),
+        "第 5 步": Number(None),
+        "第 6 步": Number(0.9, {0.3: OWN, 1.0: "绕回第 1 步了。" + LAST}, LAST, tolerance=0),
+    },
+    praise="平常的步用下一行的 V，截断的步用到达的状态的 V，最后一步用采样结束时的观测的 V。",
+    wrong=[
+        ((1.0, 2.0, 3.0, 0.5, None, 0.3), "这是 value 自己，V(s_t)。next_value 是下一个状态的 V。"),
+        ((None, 1.0, 2.0, 3.0, None, 0.8), "移反了：next_value 的第 t 行来自 value 的第 t+1 行，不是第 t-1 行。"),
+    ],
+)  # fmt: skip
 
 
-@checker
-def check_my_rollout(rollout) -> str:
-    """练习 5.3：一个环境的采样循环，返回 (obs, action, reward) 三个列表。"""
+def random_policy(rng, obs):
+    """练习 5.3 的 policy：看着观测抽四个动作里的一个，每问一次都重新抽。"""
+    return int(2 * obs + rng.integers(3)) % 4
 
-    def policy(obs):
-        return (3 * obs + 1) % 4
 
-    def step(obs, action):
-        return obs + action + 1, 10 * obs + action
+def random_step(rng, obs, action):
+    """练习 5.3 的 step：到哪里、得几分，看观测、动作和每走一次新抽的数。"""
+    drawn = int(rng.integers(5))
+    return int(3 * obs + 2 * action + drawn) % 17, int(10 * obs + action - drawn)
 
-    right, obs = [], 2
-    for _ in range(5):
+
+def rollout_inputs(rng):
+    """起点和步数各不相同；policy 和 step 是随机的，在每一份拷贝里抽到的相同。"""
+    for obs, num_steps in ((2, 1), (0, 4), (7, 3), (16, 6), (5, 10)):
+        policy_rng, step_rng = rng.spawn(2)
+        yield partial(random_policy, policy_rng), partial(random_step, step_rng), obs, num_steps
+
+
+def sample(policy, step, obs, num_steps):
+    """一个环境的采样循环。"""
+    observations, actions, rewards = [], [], []
+    for _ in range(num_steps):
         action = policy(obs)
-        after, reward = step(obs, action)
-        right.append((obs, action, reward, after))
-        obs = after
-    seen, actions, rewards, arrived = (list(x) for x in zip(*right))
-    answer = rollout(policy, step, 2, 5)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。最后 return 三个列表。")
-    if len(answer) != 3:
-        raise Mistake("要返回三样：观测、动作、奖励，各一个列表。")
-    obs_list, action_list, reward_list = ([int(x) for x in column] for column in answer)
-    lengths = {len(obs_list), len(action_list), len(reward_list)}
-    if len(obs_list) == 6 and len(action_list) == 5:
-        raise Mistake(
-            "观测多了一个：走完最后一步看到的观测，还没有在它上面选动作，不进这批经验。"
-        )
-    if lengths != {5}:
-        raise Mistake(f"走了 5 步，三个列表都该有 5 项；你的是 {sorted(lengths)}。")
-    if obs_list == arrived:
-        raise Mistake("你记下的是走完之后的观测。先记观测，再走；或者走完的那个换一个名字存。")
-    if len(set(obs_list)) == 1:
-        raise Mistake("观测一直没有变：每走一步，要把 obs 换成到达的那个，再走下一步。")
-    if (obs_list, action_list, reward_list) == (seen, actions, rewards):
-        return "每一行的动作，都是看着同一行的观测选的。"
-    if obs_list == seen and action_list == actions:
-        raise Mistake("观测和动作都对，奖励不对：它是 step 返回的第二样。")
-    raise Mistake("逐行核对：这一行的 action 是不是 policy(这一行的 obs)？")
+        next_obs, reward = step(obs, action)
+        observations.append(obs)
+        actions.append(action)
+        rewards.append(reward)
+        obs = next_obs
+    return observations, actions, rewards
 
 
-@checker
-def check_my_reset(reset) -> str:
-    """练习 5.4：结束了的环境换成新的开头，(num_envs, obs_dim)。"""
-    ended = np.array([True, False, False])
-    fresh = np.arange(9.0).reshape(3, 3)
-    current = fresh + 100
-    answer = reset(jnp.asarray(ended), jnp.asarray(fresh), jnp.asarray(current))
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = np.asarray(answer, float)
-    if result.shape != (3, 3):
-        raise Mistake(f"结果应当与 current 同形状，这里是 (3, 3)；你的是 {result.shape}。")
-    if np.allclose(result, np.where(ended[:, None], fresh, current)):
-        wide = np.asarray(
-            reset(jnp.asarray(ended[:2]), jnp.zeros((2, 4)), jnp.ones((2, 4))), float
-        )
-        if np.allclose(wide, [[0] * 4, [1] * 4]):
-            return "只有结束了的那一行换成了新的开头。"
-        raise Mistake("换一个 num_envs 和 obs_dim，结果就不对了：形状不要写死。")
-    if np.allclose(result, np.where(ended[:, None], current, fresh)):
-        raise Mistake("反了：结束了的换成 fresh，没结束的留着 current。")
-    if np.allclose(result, np.where(ended, fresh, current)):
-        raise Mistake(
-            "你换掉的是观测的一列，不是环境的一行。ended 是 (num_envs,)，广播时对齐的是最后一维 "
-            "obs_dim；这里两者恰好都是 3，所以没有报错。先变成 (num_envs, 1)。"
-        )
-    if np.allclose(result, fresh):
-        raise Mistake("所有环境都重置了。一个环境结束，不该连累别的环境。")
-    if np.allclose(result, current):
-        raise Mistake("一个也没有重置。第 1 个环境结束了，它该换成新的开头。")
-    raise Mistake("每个环境一行：ended 为真取 fresh 的那一行，为假取 current 的那一行。")
+def from_columns(choose, extra_steps: int = 0):
+    """写错的采样：多走 extra_steps 步，再由三列 (obs, action, reward) 取出要返回的。"""
+    return lambda policy, step, obs, n: choose(*sample(policy, step, obs, n + extra_steps))
+
+
+def walk_with_first(policy, step, obs, num_steps):
+    """写错的采样：同一步问两次 policy，走前一个动作，记后一个。"""
+    observations, pairs, rewards = sample(
+        lambda s: (policy(s), policy(s)), lambda s, pair: step(s, pair[0]), obs, num_steps
+    )
+    return observations, [second for _, second in pairs], rewards
+
+
+check_my_rollout = FunctionExercise(
+    "练习 5.3：写出一个环境的采样循环",
+    sample,
+    rollout_inputs,
+    {
+        "你记下的是走完之后的观测。先记观测，再走；或者走完的那个换一个名字存。": from_columns(lambda s, a, r: (s[1:], a[:-1], r[:-1]), 1),
+        "观测多了一个：走完最后一步看到的观测，还没有在它上面选动作，不进这批经验。": from_columns(lambda s, a, r: (s, a[:-1], r[:-1]), 1),
+        "动作晚了一步：每一行的动作，应当是看着这一行的观测选的。": from_columns(lambda s, a, r: (s[:-1], a[1:], r[:-1]), 1),
+        "只走了一步就返回了：看看 return 是不是缩进到了循环里面。": lambda policy, step, obs, n: sample(policy, step, obs, 1),
+        "返回的是一行一行的 (观测, 动作, 奖励)；要的是三个列表，每样一个。": from_columns(lambda s, a, r: list(zip(s, a, r))),
+        "三样的次序是观测、动作、奖励；你把动作和奖励放反了。": from_columns(lambda s, a, r: (s, r, a)),
+        "奖励要一步一个，不是到此为止的和。": from_columns(lambda s, a, r: (s, a, np.cumsum(r))),
+        "观测一直没有变：每走一步，要把 obs 换成到达的那个，再走下一步。": lambda policy, step, obs, n: sample(lambda _: policy(obs), lambda _, a: (obs, step(obs, a)[1]), obs, n),
+        "policy 每一步看的都是出发时的观测；要给它看此刻的。": lambda policy, step, obs, n: sample(lambda _: policy(obs), step, obs, n),
+        "step 每一步都从出发时的观测走；要从此刻的观测走。": lambda policy, step, obs, n: sample(policy, lambda _, a: step(obs, a), obs, n),
+        "调用 step 时，两个参数的次序反了：先是观测，再是动作。": lambda policy, step, obs, n: sample(policy, lambda s, a: step(a, s), obs, n),
+        "step 先返回下一个观测，再返回奖励；你接的时候次序反了。": lambda policy, step, obs, n: sample(policy, lambda s, a: step(s, a)[::-1], obs, n),
+        "同一步里问了两次 policy：它每次都重新抽，记下的是前一个动作，走的却是后一个。": lambda policy, step, obs, n: sample(policy, lambda s, a: step(s, policy(s)), obs, n),
+        "同一步里问了两次 policy：它每次都重新抽，走的是前一个动作，记下的却是后一个。": walk_with_first,
+        "同一步里调用了两次 step：它每次都重新抽，下一个观测来自前一次，奖励来自后一次。": lambda policy, step, obs, n: sample(policy, lambda s, a: (step(s, a)[0], step(s, a)[1]), obs, n),
+        "同一步里调用了两次 step：它每次都重新抽，奖励来自前一次，下一个观测来自后一次。": lambda policy, step, obs, n: sample(policy, lambda s, a: (step(s, a)[1], step(s, a)[0])[::-1], obs, n),
+    },
+    praise="每一行的动作，都是看着同一行的观测选的。",
+    returns="三个列表，每个 num_steps 项",
+    outputs=("观测", "动作", "奖励"),
+)  # fmt: skip
+
+
+def reset_inputs(rng):
+    """num_envs 与 obs_dim 相等、不等；只有环境 0 结束、只有它不结束，一个也没有、全都结束。"""
+    for ended, obs_dim in (
+        ([True, False, False], 3),
+        ([False, True, True], 3),
+        ([False, False, False], 3),
+        ([True, True, True], 3),
+        ([False, True], 4),
+        ([True, False, False, True], 2),
+        ([False, False, True, False], 2),
+    ):
+        fresh, current = rng.normal(0, 1, (2, len(ended), obs_dim)).round(1)
+        yield np.array(ended), np.float32(fresh), np.float32(current + 5)
+
+
+def reset_ended(ended, fresh, current):
+    """结束了的环境换成 fresh 的那一行。"""
+    return jnp.where(ended[:, None], fresh, current)
+
+
+check_my_reset = FunctionExercise(
+    "练习 5.4：写出自动重置",
+    reset_ended,
+    reset_inputs,
+    {
+        "反了：结束了的换成 fresh，没结束的留着 current。": lambda e, f, c: reset_ended(e, c, f),
+        "你换掉的是观测的一列，不是环境的一行。ended 是 (num_envs,)，广播时对齐的是最后一维 obs_dim：两者相等时不报错，不等就报错。先变成 (num_envs, 1)。": jnp.where,
+        "有一个环境结束，你就把所有环境都重置了。一个环境结束，不该连累别的环境。": lambda e, f, c: f if e.any() else c,
+        "你等到所有环境都结束才重置。哪个结束了，就换哪个。": lambda e, f, c: f if e.all() else c,
+        "不管结束没有，所有环境都重置了。": lambda e, f, c: f,
+        "一个也没有重置：结束了的，要换成 fresh 的那一行。": lambda e, f, c: c,
+        "你只看了环境 0 结束没有。每个环境看它自己的。": lambda e, f, c: f if e[0] else c,
+        "你只留下了结束的环境；结果要与 current 同形状，没结束的也在里面。": lambda e, f, c: f[e],
+        "没结束的环境，观测成了 0；它们要留着 current 的那一行。": lambda e, f, c: reset_ended(e, f, 0 * c),
+        "你给结束了的环境都换上了 fresh 的第 0 行。每个环境有自己的开局，换它自己的那一行。": lambda e, f, c: reset_ended(e, f[0], c),
+    },
+    praise="只有结束了的那几行换成了新的开局。",
+    returns="新的观测，形状 (num_envs, obs_dim)",
+    remarks={"不过它不能编译：采样的循环要编译，在里面用不了 if、for 和布尔下标。再用 jnp.where 写一次。": lambda reset: jax.eval_shape(reset, jnp.zeros(2, bool), *jnp.zeros((2, 2, 3))) is not None},
+    jax_arrays=True,
+)  # fmt: skip

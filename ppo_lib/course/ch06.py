@@ -12,8 +12,8 @@ import numpy as np
 from ppo_lib.advantage import calculate_gae, td_error
 from ppo_lib.config import PPOConfig
 from ppo_lib.course import example
+from ppo_lib.course.exercises import AnswerExercise, Choice, FunctionExercise, Number
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 
 # ---------------------------------------------------------------- 写错的掩码
 
@@ -253,50 +253,70 @@ apart：Actor 的 λ / Critic 的 λ，分开来取，种子是新的。"""
 
 # ---------------------------------------------------------------- 练习
 
-TD_CASE = dict(
-    reward=np.array([1.0, 0.0, 2.0]),
-    value=np.array([2.0, 1.0, 3.0]),
-    next_value=np.array([1.0, 4.0, 2.0]),
-    terminated=np.array([False, True, False]),
-    truncated=np.array([False, False, True]),
+TD_ROWS = ((2, 3, 5, ""), (3, 5, 8, "终止"), (3, 4, 2, "截断"))
+"""练习 6.1 的三步 (r, V(s), V(s′), 结尾)，γ = 0.9。"""
+
+
+def delta_field(r, v, next_v, end) -> Number:
+    """一步的 δ；数是挑过的，没有两种错得到同一个数。"""
+    hint = "写出 r + γV(s′) - V(s)，先问这一步之后有没有以后。"
+    connected, alone = r + 0.9 * next_v - v, r - v  # 接上、不接上 V(s′)
+    if end == "终止":
+        no_future = "这一步之后终止了，以后没有奖励，不该接上 V(s′)。"
+        still = "终止之后没有以后，这一步的意外却还在：得到的奖励减预期的价值。"
+        wrong = {connected: no_future, r + next_v - v: no_future, r: "忘了减 V(s)。", 0: still}
+        return Number(alone, wrong, hint)
+    wrong = {
+        alone: "这一步是截断：任务没有结束，V(s′) 要接上。" if end else "这是奖励减价值；还要加上 γV(s′)。",
+        r + next_v - v: "V(s′) 前面忘了乘 γ。",
+        r + 0.9 * next_v: "忘了减 V(s)。",
+        r + 0.9 * next_v + v: "V(s) 是减去，不是加上。",
+        r + 0.9 * (next_v - v): "γ 只乘 V(s′)，不乘 V(s)。",
+        0.9 * (r + next_v) - v: "γ 只乘 V(s′)，不乘 r。",
+        r + 0.9 * v - next_v: "V(s) 和 V(s′) 换了位置：接上的是到达的状态的，减去的是动身之前的。",
+    }  # fmt: skip
+    return Number(connected, wrong, hint)
+
+
+check_td_errors = AnswerExercise(
+    "练习 6.1：三步的时序差分误差",
+    {f"第 {t} 步的 δ": delta_field(*row) for t, row in enumerate(TD_ROWS, 1)},
+    praise="第 2 步不接 V(s′)，第 3 步接上。",
+    wrong=[((3.5, 5.2, -1.0), "两种结尾弄反了：终止不接 V(s′)，截断要接。")],
 )
-"""练习 6.1 的三步，γ = 0.5。第 2 步之后终止，第 3 步之后截断。"""
 
 
-@checker
-def check_td_errors(answer) -> str:
-    """练习 6.1：三步的时序差分误差。"""
-    result = np.asarray(list(answer), float)
-    if result.shape != (3,):
-        raise Mistake("要三个数，依次是第 1、2、3 步的 δ，例如 [0, 0, 0]。")
-    r, v, nv, terminated, truncated = (np.asarray(x, float) for x in TD_CASE.values())
-    expected = r + 0.5 * nv * (1 - terminated) - v
-    known_wrong = [
-        (r + 0.5 * nv - v, "第 2 步之后终止了，以后没有奖励，不该接上 V(s')。"),
-        (r + 0.5 * nv * (1 - np.maximum(terminated, truncated)) - v, "第 3 步是截断：任务没有结束，V(s') 要接上。"),
-        (r + 0.5 * nv * (1 - truncated) - v, "两种结尾弄反了：终止不接 V(s')，截断要接。"),
-        (r + nv * (1 - terminated) - v, "V(s') 前面忘了乘 γ。"),
-        (r - v, "这是奖励减价值；还要加上 γ·V(s')，终止的那一步除外。"),
-        (r + 0.5 * nv * (1 - terminated), "忘了减 V(s)。"),
-        (-expected, "符号反了：新的估计减旧的估计。"),
-    ]  # fmt: skip
-    if np.allclose(result, expected):
-        return "第 2 步不接 V(s')，第 3 步接上。"
-    for wrong, hint in known_wrong:
-        if np.allclose(result, wrong):
-            raise Mistake(hint)
-    first = int(np.argmax(~np.isclose(result, expected)))
-    raise Mistake(f"第 {first + 1} 步不对。写出 r + γ·V(s') - V(s)，先问这一步之后有没有以后。")
+def gae_inputs(rng):
+    """一个环境的几段经验：没有结尾的，结尾在头一步、最后一步、中间的，两种都有的；γ 和 λ 每次不同。"""
+    for ends, gamma, gae_lambda in (
+        ("-", 0.9, 0.5),
+        ("d", 0.8, 0.7),
+        ("----", 0.9, 0.6),
+        ("d--u", 0.5, 0.8),
+        ("u--d", 0.7, 0.9),
+        ("--d-u--", 0.9, 0.6),
+        ("-u-dd--", 0.99, 0.95),
+        ("-------", 1.0, 0.5),
+        ("---uu-d", 0.8, 1.0),
+        ("-d--u--", 0.6, 0.0),
+    ):
+        reward, value, reached = rng.integers(-20, 21, (3, len(ends))) / 10
+        terminated, truncated = (np.array([x == end for x in ends]) for end in "du")
+        # 没有结束的步，到达的就是下一行的状态
+        same_episode = ~(terminated | truncated)[:-1]
+        next_value = np.append(np.where(same_episode, value[1:], reached[:-1]), reached[-1])
+        yield reward, value, next_value, terminated, truncated, gamma, gae_lambda
 
 
-def gae_case():
-    """练习 6.2 的一段经验：七步，第 3 步（从 1 数）之后终止，第 5 步之后截断，γ 和 λ 不同。"""
-    rng = np.random.default_rng(6)
-    reward, value, next_value = rng.integers(-20, 21, (3, 7)) / 10
-    terminated = np.arange(7) == 2
-    truncated = np.arange(7) == 4
-    next_value[[0, 1, 3, 5]] = value[[1, 2, 4, 6]]
-    return reward, value, next_value, terminated, truncated, 0.9, 0.6
+def one_env_gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda):
+    """一个环境的优势，(num_steps,)。"""
+    advantage = np.zeros(len(reward))
+    following = 0.0
+    for t in reversed(range(len(reward))):
+        delta = reward[t] + gamma * next_value[t] * (not terminated[t]) - value[t]
+        carry_on = not (terminated[t] or truncated[t])
+        following = advantage[t] = delta + gamma * gae_lambda * carry_on * following
+    return advantage
 
 
 def gae_loop(delta, carry, discount):
@@ -307,123 +327,150 @@ def gae_loop(delta, carry, discount):
     return advantage
 
 
-@checker
-def check_my_gae(my_gae) -> str:
-    """练习 6.2：自己写 GAE，一个环境，两种结尾。"""
-    case = gae_case()
-    reward, value, next_value, terminated, truncated, gamma, gae_lambda = case
-    answer = my_gae(*(x.copy() for x in case[:5]), gamma, gae_lambda)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。最后用 return 交出优势。")
-    result = np.asarray(answer, float)
-    if result.shape == (2, 7):
-        raise Mistake("只要优势，不要目标。")
-    if result.shape != (7,):
-        raise Mistake(f"优势应当每步一个，这里是 (7,)；你的是 {result.shape}。")
-    ended = terminated | truncated
-    delta = reward + gamma * next_value * ~terminated - value
-    leaking = reward + gamma * next_value - value
-    strict = reward + gamma * next_value * ~ended - value
-    discount, everywhere = gamma * gae_lambda, np.ones(7, bool)
-    expected = gae_loop(delta, ~ended, discount)
-    one_late = np.append(ended[1:], False)
-    forward = gae_loop(delta[::-1], ~ended[::-1], discount)[::-1]
-    known_wrong = [
-        (gae_loop(leaking, everywhere, discount), "两处掩码都没有：δ 里终止之后仍接了 V(s')，优势也跨过了回合。"),
-        (gae_loop(delta, everywhere, discount), "掩码只乘在 δ 上了。优势也要在回合的结尾断开，终止、截断都要。"),
-        (gae_loop(leaking, ~ended, discount), "优势断开了，可是 δ 里终止的那一步仍接着 V(s')。"),
-        (gae_loop(strict, ~ended, discount), "截断被当成了终止：截断的那一步仍要接上 V(s')，只是优势不再往前传。"),
-        (gae_loop(delta, ~terminated, discount), "优势只在终止处断开了；截断之后也是新的一回合，同样要断开。"),
-        (gae_loop(delta, ~truncated, discount), "优势只在截断处断开了；终止处同样要断开。"),
-        (gae_loop(delta, ~ended, gamma), "递推里只乘了 γ，没有乘 λ。"),
-        (gae_loop(delta, ~ended, gae_lambda), "递推里只乘了 λ，没有乘 γ。"),
-        (forward, "方向反了：这一步的优势要用下一步的，所以得从最后一步往前算。"),
-        (gae_loop(delta, ~one_late, discount), "断开的位置错了一步：第 t 步用的是第 t 步自己的结束标志，不是第 t+1 步的。"),
-        (delta, "这只是 δ，也就是 λ = 0；还要把后面的加进来。"),
-        (expected + value, "这是目标，多加了 V(s)。"),
-    ]  # fmt: skip
-    if np.allclose(result, expected, atol=1e-5):
-        return "七步都对，终止和截断各断各的。"
-    for wrong, hint in known_wrong:
-        if np.allclose(result, wrong, atol=1e-5):
-            raise Mistake(hint)
-    last = 6 - int(np.argmax(~np.isclose(result, expected, atol=1e-5)[::-1]))
-    raise Mistake(
-        f"从后往前看，第 {last + 1} 步（共 7 步）起不对：应当是 {expected[last]:.4f}，你的是 {result[last]:.4f}。"
-        "第 3 步之后终止，第 5 步之后截断。"
-    )
+def following_row(flag):
+    """下一行的结束标志；最后一行没有下一行。"""
+    return np.append(flag[1:], False)
 
 
-@checker
-def check_step_weights(my_weights) -> str:
-    """练习 6.3：后面还有 n 步时，1 步、2 步、……、n 步估计各占多少。"""
-    answer = my_weights(0.8, 4)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = np.asarray(answer, float)
-    if result.shape != (4,):
-        raise Mistake(f"n = 4 时应当有 4 个权重，形状 (4,)；你的是 {result.shape}。")
-    powers = 0.8 ** np.arange(4)
-    expected = np.append(0.2 * powers[:3], powers[3])
-    known_wrong = [
-        (0.2 * powers, "加起来不到 1。后面没有更长的估计了，剩下的 λ^(n-1) 都归最后一个。"),
-        (powers, "这是 δ 的权重（γ = 1）；n 步估计的权重要再乘 1-λ。"),
-        (powers / powers.sum(), "按比例放大也能加到 1，却不是 GAE：剩下的都归最后一个。"),
-        (0.2 * powers * 0.8, "指数多了一：1 步估计的权重是 1-λ，不是 (1-λ)λ。"),
-        (expected[::-1], "次序反了：1 步估计排在最前。"),
-        (np.append(0.8 * 0.2 ** np.arange(3), 0.2**3), "λ 和 1-λ 换了位置。"),
-    ]  # fmt: skip
-    if np.allclose(result, expected, atol=1e-6):
-        one = np.asarray(my_weights(1.0, 3), float)
-        if not np.allclose(one, [0, 0, 1]):
-            raise Mistake("λ = 0.8 时对了；λ = 1 时应当全归最后一个，得到 [0, 0, 1]。")
-        return "它们加起来是 1；λ = 1 时全归最长的那个。"
-    for wrong, hint in known_wrong:
-        if np.allclose(result, wrong, atol=1e-6):
-            raise Mistake(hint)
-    raise Mistake("前 n-1 个是 (1-λ)λ^(k-1)，k = 1, 2, …；最后一个拿走剩下的，使总和是 1。")
+check_my_gae = FunctionExercise(
+    "练习 6.2：写出一个环境的 GAE",
+    one_env_gae,
+    gae_inputs,
+    {
+        "两处掩码都没有：δ 里终止之后仍接了 V(s′)，优势也跨过了回合。": lambda r, v, nv, d, u, g, lam: gae_loop(r + g * nv - v, d | True, g * lam),
+        "掩码只乘在 δ 上了。优势也要在回合的结尾断开，终止、截断都要。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), d | True, g * lam),
+        "优势断开了，可是 δ 里终止的那一步仍接着 V(s′)。": lambda r, v, nv, d, u, g, lam: gae_loop(r + g * nv - v, ~(d | u), g * lam),
+        "截断被当成了终止：截断的那一步仍要接上 V(s′)，只是优势不再往前传。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d | u, g), ~(d | u), g * lam),
+        "两种结尾弄反了：δ 里，终止不接 V(s′)，截断要接。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, u, g), ~(d | u), g * lam),
+        "优势只在终止处断开了；截断之后也是新的一回合，同样要断开。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), ~d, g * lam),
+        "优势只在截断处断开了；终止处同样要断开。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), ~u, g * lam),
+        "你用了下一行的 value，没有用 next_value：截断之后，下一行是新回合的开头；最后一行没有下一行，也不能当成 0。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, v, np.append(v[1:], 0), d, u, g, lam),
+        "截断之后你接的是下一行的 value，那是新回合的开头；真正到达的状态的 V 在 next_value 里。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, v, np.append(v[1:], nv[-1]), d, u, g, lam),
+        "递推里只乘了 γ，没有乘 λ。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, v, nv, d, u, g, 1),
+        "递推里只乘了 λ，没有乘 γ。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), ~(d | u), lam),
+        "递推里 γ 和 λ 都没有乘。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), ~(d | u), 1),
+        "δ 里的 V(s′) 前面忘了乘 γ。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, 1), ~(d | u), g * lam),
+        "δ 里忘了减 V(s)。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, 0 * v, nv, d, u, g, lam),
+        "方向反了：这一步的优势要用下一步的，所以得从最后一步往前算。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g)[::-1], ~(d | u)[::-1], g * lam)[::-1],
+        "断开的位置错了一步：第 t 步要看第 t 步自己的结束标志，你看的是第 t+1 步的。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), ~following_row(d | u), g * lam),
+        "δ 和递推用的都是下一行的结束标志；第 t 步要看第 t 步自己的。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, v, nv, following_row(d), following_row(u), g, lam),
+        "断开的位置错了一步：第 t 步要看第 t 步自己的结束标志，你看的是第 t-1 步的。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), ~np.append(False, (d | u)[:-1]), g * lam),
+        "这只是 δ，也就是 λ = 0；还要把后面的加进来。": lambda r, v, nv, d, u, g, lam: td_error(r, v, nv, d, g),
+        "1-λ 是各个 n 步估计的权重里的；写成 δ 的和以后，就没有它了。": lambda r, v, nv, d, u, g, lam: (1 - lam) * one_env_gae(r, v, nv, d, u, g, lam),
+        "这是目标，多加了 V(s)。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, v, nv, d, u, g, lam) + v,
+        "只要优势，不要目标。": lambda r, v, nv, d, u, g, lam: (one_env_gae(r, v, nv, d, u, g, lam), one_env_gae(r, v, nv, d, u, g, lam) + v),
+        "你求了平均；每一步各有一个优势。": lambda *args: one_env_gae(*args).mean(),
+    },
+    praise="各段都对，终止和截断各断各的。",
+    returns="每一步的优势，形状 (num_steps,)",
+)  # fmt: skip
 
 
-@checker
-def check_my_target(my_target) -> str:
-    """练习 6.4：不经过优势，直接从后往前算 Critic 的目标。"""
-    reward, value, next_value, terminated, truncated, gamma, gae_lambda = gae_case()
-    answer = my_target(reward, next_value, terminated, truncated, gamma, gae_lambda)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = np.asarray(answer, float)
-    if result.shape != (7,):
-        raise Mistake(f"目标应当每步一个，这里是 (7,)；你的是 {result.shape}。")
-    last = np.arange(7) == 6
+BUG_GAMMA, BUG_LAMBDA = 0.8, 0.5
+BUG_ROWS = {
+    "甲": ((1, 2, 4, ""), (0, 4, 3, ""), (-2, 3, 5, "截断"), (2, 1, 3, ""), (-1, 3, 2, "终止"), (3, 2, 1, "")),
+    "乙": ((2, 1, 3, ""), (-1, 3, 2, "终止"), (0, 2, 4, ""), (1, 4, 3, ""), (0, 3, 5, "截断"), (2, 1, 2, "")),
+    "丙": ((0, 3, 2, ""), (1, 2, 4, ""), (-2, 4, 1, "终止"), (1, 1, 2, ""), (0, 2, 3, ""), (3, 3, 4, "截断")),
+}  # fmt: skip
+"""练习 6.3 的三段经验，每行是 (r, V(s), V(s′), 结尾)。"""
 
-    def targets(mix, cut, alive=~terminated):
-        """G_t = r_t + γ·alive·[(1-mix)V' + mix·G_{t+1}]；cut 处只用 V'。"""
-        G, following = np.zeros(7), 0.0
-        for t in reversed(range(7)):
-            later = next_value[t] if cut[t] else (1 - mix) * next_value[t] + mix * following
-            following = G[t] = reward[t] + gamma * alive[t] * later
-        return G
+BUGS = WRONG | {"没有乘 λ": lambda *args: calculate_gae(*args[:-1], 1.0)}
+FOUND = {"甲": "没有断开优势", "乙": "截断当终止", "丙": "错一步"}
+"""练习 6.3 可选的错，和三段经验各是用哪一种错算出优势的。"""
 
-    ended = terminated | truncated
-    expected = targets(gae_lambda, truncated | last)
-    never = np.zeros(7, bool)
-    known_wrong = [
-        (expected - value, "这是优势；目标还要加上 V(s)。"),
-        (targets(1 - gae_lambda, truncated | last), "λ 和 1-λ 换了位置：λ 乘的是下一步的目标。"),
-        (targets(gae_lambda, truncated), "这一段的最后一步后面没有目标了，要整个用 V(s')，不是 (1-λ)V(s')。"),
-        (targets(gae_lambda, last), "截断之后的目标属于下一回合，不能用；那一步整个用 V(s')。"),
-        (targets(gae_lambda, never), "截断的那一步和这一段的最后一步，都要整个用 V(s')。"),
-        (targets(gae_lambda, truncated | last, ~ended), "截断被当成了终止：截断的那一步要用 V(s')。"),
-        (targets(gae_lambda, truncated | last, ~never), "终止之后没有以后：那一步的目标只是奖励。"),
-        (targets(0.0, truncated | last), "这是 λ = 0 的目标，只看一步。"),
-        (targets(1.0, truncated | last), "这是 λ = 1 的目标，即蒙特卡洛回报。"),
-    ]  # fmt: skip
-    if np.allclose(result, expected, atol=1e-5):
-        return "与优势加价值相同，却一次也没有用到 V(s)。"
-    for wrong, hint in known_wrong:
-        if np.allclose(result, wrong, atol=1e-5):
-            raise Mistake(hint)
-    t = 6 - int(np.argmax(~np.isclose(result, expected, atol=1e-5)[::-1]))
-    raise Mistake(
-        f"从后往前看，第 {t + 1} 步（共 7 步）起不对：应当是 {expected[t]:.4f}，你的是 {result[t]:.4f}。"
-    )
+
+def as_columns(rows):
+    """(r, V(s), V(s′), 结尾) 的各行 → (reward, value, next_value, terminated, truncated)，各 (num_steps,)。"""
+    *numbers, end = map(np.array, zip(*rows))
+    return *(x.astype(float) for x in numbers), end == "终止", end == "截断"
+
+
+def bug_advantage(table: str, gae) -> np.ndarray:
+    """用 gae 算一段经验的优势，(num_steps,)。"""
+    columns = (jnp.asarray(x)[:, None] for x in as_columns(BUG_ROWS[table]))
+    return np.asarray(gae(*columns, BUG_GAMMA, BUG_LAMBDA)[0][:, 0])
+
+
+def bug_table() -> dict:
+    """练习 6.3 的表：三段经验接在一起，优势是各自写错的程序算的。"""
+    rows = [
+        (name, t, *row) for name, table in BUG_ROWS.items() for t, row in enumerate(table, 1)
+    ]
+    names = ("段", "行", "r", "V(s)", "V(s′)", "结尾")
+    advantage = np.concatenate([bug_advantage(name, BUGS[bug]) for name, bug in FOUND.items()])
+    return dict(zip(names, zip(*rows))) | {"Â": advantage}
+
+
+def bug_hints(table: str) -> dict[str, str]:
+    """选错时的提示：假如真是那一种，哪一行会是什么样。"""
+    *_, ended, timed_out = as_columns(BUG_ROWS[table])
+    end, timeout = ended.argmax() + 1, timed_out.argmax() + 1  # 行从 1 数
+    hints = {
+        "没有掩码": f"没有掩码，第 {end} 行（终止）就会接上 V(s′)，再加上 γλ 乘第 {end + 1} 行的优势",
+        "没有遮住 V": f"没有遮住 V，第 {end} 行（终止）就会是 r + γV(s′) - V(s)，不多也不少",
+        "没有断开优势": f"没有断开优势，第 {end} 行（终止）就会是 r - V(s)，加上 γλ 乘第 {end + 1} 行的优势",
+        "错一步": f"错一步，第 {end - 1} 行就会被当成终止，只剩 r - V(s)",
+        "截断当终止": f"截断当终止，第 {timeout} 行（截断）就会只剩 r - V(s)",
+        "截断接重置后的 V": f"接了重置后的 V，第 {timeout} 行（截断）就会用第 {timeout + 1} 行的 V(s) 代替 V(s′)",
+        "没有乘 λ": "没有乘 λ，第 1 行就会是 δ 加 γ 乘第 2 行的优势",
+    }  # fmt: skip
+    if table == "丙":
+        hints["没有掩码"] = "没有掩码，第 2 行就会是 δ 加 γλ 乘第 3 行的优势"
+        hints["截断接重置后的 V"] = "只错在截断处，第 3 行（终止）就会是 r - V(s)"
+    return {
+        bug: f"假如是{hint}。是这样吗？" for bug, hint in hints.items() if bug != FOUND[table]
+    }
+
+
+check_mask_bugs = AnswerExercise(
+    "练习 6.3：三段经验的优势，各错在哪里",
+    {name: Choice(bug, tuple(BUGS), bug_hints(name)) for name, bug in FOUND.items()},
+    praise="三种都认出来了：看结尾的那一行，再看它的上一行。",
+)
+
+
+def lambda_return(reward, next_value, terminated, truncated, gamma, gae_lambda):
+    """一个环境里 Critic 的目标，(num_steps,)，不用 V(s)。"""
+    target = np.zeros(len(reward))
+    following = next_value[-1]
+    for t in reversed(range(len(reward))):
+        if truncated[t]:
+            following = next_value[t]
+        later = (1 - gae_lambda) * next_value[t] + gae_lambda * following
+        following = target[t] = reward[t] + gamma * (not terminated[t]) * later
+    return target
+
+
+def target_loop(reward, next_value, alive, cut, gamma, keep, mix, last=1):
+    """R_t = r_t + γ·alive_t·(keep·V′ + mix·R_{t+1})；cut 处用 V′ 代替 R_{t+1}，最后一步用 last·V′。"""
+    target, following = np.zeros(len(reward)), last * next_value[-1]
+    for t in reversed(range(len(reward))):
+        later = keep * next_value[t] + mix * (next_value[t] if cut[t] else following)
+        following = target[t] = reward[t] + gamma * alive[t] * later
+    return target
+
+
+check_my_target = FunctionExercise(
+    "练习 6.4：不经过优势，递推出 Critic 的目标",
+    lambda_return,
+    lambda rng: ((reward, *rest) for reward, _, *rest in gae_inputs(rng)),
+    {
+        "λ 和 1-λ 换了位置：λ 乘的是下一步的目标。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d, u, g, 1 - lam),
+        "这一段的最后一步后面没有目标了，要整个用 V(s′)，不是 (1-λ)V(s′)。": lambda r, nv, d, u, g, lam: target_loop(r, nv, ~d, u, g, 1 - lam, lam, last=0),
+        "截断之后的目标属于下一回合，不能用；那一步整个用 V(s′)。": lambda r, nv, d, u, g, lam: target_loop(r, nv, ~d, u & False, g, 1 - lam, lam),
+        "截断的那一步和这一段的最后一步，都要整个用 V(s′)。": lambda r, nv, d, u, g, lam: target_loop(r, nv, ~d, u & False, g, 1 - lam, lam, last=0),
+        "截断被当成了终止：截断的那一步要用 V(s′)。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d | u, u, g, lam),
+        "终止之后没有以后：那一步的目标只是奖励。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d & False, u, g, lam),
+        "终止被当成了截断：终止的那一步没有以后，目标只是奖励。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d & False, d | u, g, lam),
+        "这是 λ = 0 的目标，只看一步。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d, u, g, 0),
+        "这是 λ = 1 的目标，即蒙特卡洛回报。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d, u, g, 1),
+        "V(s′) 前面少了 1-λ：两项合起来要是一个平均。": lambda r, nv, d, u, g, lam: target_loop(r, nv, ~d, u, g, 1, lam),
+        "γ 忘了乘。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d, u, 1, lam),
+        "截断的那一步和这一段的最后一步只用了 (1-λ)V(s′)；没有下一步的目标可用时，要整个用 V(s′)。": lambda r, nv, d, u, g, lam: one_env_gae(r, 0 * r, (1 - lam) * nv, d, u, g, lam),
+        "方向反了：这一步的目标要用下一步的，所以得从最后一步往前算。": lambda r, nv, d, u, g, lam: target_loop(r[::-1], nv[::-1], ~d[::-1], u[::-1], g, 1 - lam, lam)[::-1],
+        "这是优势；目标还要加上 V(s)。": lambda r, nv, d, u, g, lam: one_env_gae(r, np.append(0, nv[:-1]), nv, d, u, g, lam),
+        "你求了平均；每一步各有一个目标。": lambda *args: lambda_return(*args).mean(),
+    },
+    praise="与优势加价值相同，却一次也没有用到 V(s)。",
+    returns="每一步的目标，形状 (num_steps,)",
+)  # fmt: skip

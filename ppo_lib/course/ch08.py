@@ -11,8 +11,8 @@ import optax
 import xarray as xr
 
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Subset
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.diagnostics import cosine_similarity, global_norm
 from ppo_lib.envs import make_env
 from ppo_lib.optimizer import adam_step, annealed_lr, make_optimizer, moments
@@ -269,114 +269,202 @@ EXPERIMENTS = {
 # ---------------------------------------------------------------- 练习
 
 
-@checker
-def check_my_adam(step) -> str:
-    """练习 8.1：自己写一步 Adam。"""
-    keys = dict(lr=0.1, beta_1=0.9, beta_2=0.99, eps=1e-3)
-    param, grad = jnp.array([1.0, -2.0]), jnp.array([0.5, -0.02])
-    mu, nu, t = jnp.array([0.2, -0.1]), jnp.array([0.3, 0.004]), 3
-    answer = step(param, grad, mu, nu, t, *keys.values())
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    if not isinstance(answer, tuple) or len(answer) != 3:
-        raise Mistake("要返回三样：新的 param、mu、nu。")
-    new, new_mu, new_nu = (np.asarray(x, float) for x in answer)
-    right, right_mu, right_nu = adam_step(param, grad, mu, nu, t, **keys)
-    m_hat, v_hat = right_mu / (1 - 0.9**t), right_nu / (1 - 0.99**t)
-    if np.allclose(new_mu, m_hat, rtol=1e-4) or np.allclose(new_nu, v_hat, rtol=1e-4):
-        raise Mistake("返回的 mu、nu 应当是修正之前的；修正过的只用在这一步，不往下传。")
-    if np.allclose(new_mu, 0.99 * mu + 0.01 * grad, rtol=1e-4):
-        raise Mistake("mu 用了 beta_2：一阶矩的衰减率是 beta_1。")
-    if np.allclose(new_mu, 0.1 * mu + 0.9 * grad, rtol=1e-4):
-        raise Mistake("衰减率乘反了：beta_1 乘旧的 mu，1 - beta_1 乘新的梯度。")
-    if not np.allclose(new_mu, right_mu, rtol=1e-4):
-        raise Mistake("mu 不对：新的 mu = beta_1·旧的 mu + (1 - beta_1)·梯度。")
-    if np.allclose(new_nu, 0.99 * nu + 0.01 * grad, rtol=1e-4):
-        raise Mistake("nu 里的梯度忘了平方。")
-    if not np.allclose(new_nu, right_nu, rtol=1e-4):
-        raise Mistake("nu 不对：新的 nu = beta_2·旧的 nu + (1 - beta_2)·梯度的平方。")
-    root = jnp.sqrt(v_hat)
-    by_t = {n: (right_mu / (1 - 0.9**n), jnp.sqrt(right_nu / (1 - 0.99**n))) for n in (2, 4)}
-    known_wrong = [
-        (right_mu / (jnp.sqrt(right_nu) + 1e-3), "没有偏差修正：这是指南里写的 Adam。"),
-        (m_hat / (jnp.sqrt(right_nu) + 1e-3), "只修正了一阶矩，二阶矩也要除以 1 - beta_2**t。"),
-        (right_mu / (root + 1e-3), "只修正了二阶矩，一阶矩也要除以 1 - beta_1**t。"),
-        (m_hat / jnp.sqrt(v_hat + 1e-3), "eps 加到根号里面去了；这里加在根号外面。"),
-        (m_hat / root, "忘了 eps。"),
-        (m_hat / (v_hat + 1e-3), "分母忘了开方。"),
-        (-m_hat / (root + 1e-3), "方向反了：优化器让损失变小，参数要减去这一步。"),
-        (by_t[2][0] / (by_t[2][1] + 1e-3), "t 用成了 t - 1：第一步就是 t = 1。"),
-        (by_t[4][0] / (by_t[4][1] + 1e-3), "t 用成了 t + 1：传进来的 t 已经是从 1 数起的。"),
-    ]  # fmt: skip
-    if np.allclose(new, right, rtol=1e-5, atol=1e-6):
-        return "与 ppo_lib 的 adam_step 相同。"
-    for wrong, hint in known_wrong:
-        if np.allclose(new, param - 0.1 * wrong, rtol=1e-5, atol=1e-6):
-            raise Mistake(hint)
-    raise Mistake("mu 和 nu 都对，参数的改变不对：应当是 lr·m̂/(√v̂ + eps)，m̂、v̂ 是修正过的。")
+def adam(param, grad, mu, nu, t, lr, beta_1, beta_2, eps):
+    """``adam_step``，超参数也依次传。"""
+    return adam_step(param, grad, mu, nu, t, lr=lr, beta_1=beta_1, beta_2=beta_2, eps=eps)
 
 
-@checker
-def check_first_step(times) -> str:
-    """练习 8.2：没有偏差修正，β₁ = 0.9、β₂ = 0.9996，第一步是学习率的几倍。"""
-    known_wrong = {
-        1.0: "1 倍是有偏差修正的。现在没有修正：m = 0.1 g，v = 0.0004 g²。",
-        250.0: "分母忘了开方：√v，不是 v。",
-        0.2: "上下颠倒了。",
-        0.9 / np.sqrt(0.9996): "从 0 起步，第一步里 g 前面的系数是 1 - β₁ 和 1 - β₂。",
-        np.sqrt(1 / 0.0004): "这是 β₁ = 0 时的倍数；分子还要乘 1 - β₁。",
-    }
-    if np.isclose(float(times), 5.0, rtol=1e-3):
-        return "(1-β₁)/√(1-β₂) = 0.1/0.02 = 5。"
-    for wrong, hint in known_wrong.items():
-        if np.isclose(float(times), wrong, rtol=1e-3):
-            raise Mistake(hint)
-    raise Mistake("写出第一步的 m 和 v，都只剩含 g 的一项，再算 m/√v。")
-
-
-@checker
-def check_memory(share, largest) -> str:
-    """练习 8.3：一次更新走 8 步。走完之后 m 里旧梯度的比重；比重不超过一成的最大的 β₁。"""
-    wrong_share = {
-        1 - 0.9**8: "这是这次更新自己的 8 个梯度的比重；要的是之前的。",
-        0.9**7: "少乘了一次：8 步之后，旧的 m 被乘了 8 次 β₁。",
-        0.9: "这是走一步之后的比重；一次更新有 8 步。",
-    }
-    wrong_largest = {
-        0.9 ** (1 / 8): "反了：这样旧梯度的比重是九成。",
-        0.1 / 8: "不是除以 8：每走一步是乘一次 β₁，要开 8 次方。",
-        0.1 ** (1 / 7): "一次更新是 8 步，不是 7 步。",
-        0.5 ** (1 / 8): "这是比重减半的 β₁；题目要一成。",
-    }
-    for answer, right, known, name in (
-        (share, 0.9**8, wrong_share, "第一个数"),
-        (largest, 0.1 ** (1 / 8), wrong_largest, "第二个数"),
+def adam_inputs(rng):
+    """第一步，其中一个梯度是 0；再是标量、向量、矩阵，t、lr、两个 β、eps 每次不同。"""
+    zero = np.zeros(3, np.float32)
+    first = np.float32([1, -2, 0.5]), np.float32([0.5, -0.02, 0]), zero, zero
+    yield *first, 1, 0.1, 0.9, 0.999, 1e-8
+    for shape, *numbers in (
+        ((), 2, 1.0, 0.5, 0.9, 0.1),
+        ((2,), 3, 0.2, 0.9, 0.99, 1e-3),
+        ((3,), 5, 0.5, 0.0, 0.95, 1e-5),
+        ((2, 3), 10, 0.3, 0.8, 0.999, 0.01),
     ):
-        if np.isclose(float(answer), right, atol=6e-3):
-            continue
-        for wrong, hint in known.items():
-            if np.isclose(float(answer), wrong, atol=6e-3):
-                raise Mistake(f"{name}：{hint}")
-        raise Mistake(f"{name}不对。每走一步，旧的 m 乘一次 β₁；8 步之后剩 β₁ 的 8 次方。")
-    return "默认的 β₁ = 0.9，一次更新走完还有四成多是旧的；要压到一成，β₁ 不能超过 0.75。"
+        drawn = (*rng.normal(0, 1, (3, *shape)), rng.uniform(0.1, 1, shape))
+        yield *(np.asarray(np.round(x, 2), np.float32) for x in drawn), *numbers
 
 
-@checker
-def check_same_path(answer) -> str:
-    """练习 8.4：哪些改动不改变 Adam 走的路（eps 可以忽略，从 m = v = 0 开始）。"""
-    expected, chosen = {1, 2, 5}, {int(i) for i in answer}
-    if not chosen <= set(range(1, 6)):
-        raise Mistake("请填编号，1 到 5，例如 {1, 3}。")
-    if chosen == expected:
-        return "分子和分母一同放大，步子不变；只放大其中几步的梯度，就不一样了。"
-    if 3 in chosen:
-        raise Mistake("第 3 个：学习率直接乘在步子上，Adam 不会把它除掉。")
-    if 4 in chosen:
-        raise Mistake("第 4 个：只放大一步，后面各步的 m 和 √v 受的影响不同，除不掉。")
-    if 5 not in chosen:
-        raise Mistake("第 5 个：损失加一个常数，梯度变了吗？")
-    if 1 not in chosen:
-        raise Mistake("第 1 个：所有梯度乘 10，m 乘 10，√v 也乘 10。")
-    raise Mistake(
-        "第 2 个：每个梯度都被缩到上限那么长，上限变成十分之一，就是所有梯度都乘 0.1。"
-    )
+def wrong_adam(
+    step=lambda m, v, t, a, b, e: m / (1 - a**t) / (jnp.sqrt(v / (1 - b**t)) + e),
+    first=lambda m, g, a, b: a * m + (1 - a) * g,
+    second=lambda v, g, a, b: b * v + (1 - b) * g**2,
+):
+    """换掉 Adam 的一处：一步有多大（还没有乘 lr），一阶矩或二阶矩怎样平均。a、b、e 是 β₁、β₂、eps。"""
+
+    def function(param, grad, mu, nu, t, lr, beta_1, beta_2, eps):
+        mu, nu = first(mu, grad, beta_1, beta_2), second(nu, grad, beta_1, beta_2)
+        return param - lr * step(mu, nu, t, beta_1, beta_2, eps), mu, nu
+
+    return function
+
+
+def corrected_moments(param, grad, mu, nu, t, lr, beta_1, beta_2, eps):
+    """写错的 Adam：返回修正过的两个矩。"""
+    param, mu, nu = adam(param, grad, mu, nu, t, lr, beta_1, beta_2, eps)
+    return param, mu / (1 - beta_1**t), nu / (1 - beta_2**t)
+
+
+WRONG_STEPS = {
+    "两个衰减率用反了：一阶矩用 beta_1，二阶矩用 beta_2。": lambda p, g, m, v, t, lr, a, b, e: adam(p, g, m, v, t, lr, b, a, e),
+    "mu 用了 beta_2：一阶矩的衰减率是 beta_1。": wrong_adam(first=lambda m, g, a, b: b * m + (1 - b) * g),
+    "nu 用了 beta_1：二阶矩的衰减率是 beta_2。": wrong_adam(second=lambda v, g, a, b: a * v + (1 - a) * g**2),
+    "衰减率乘反了：beta 乘旧的矩，1 - beta 乘新的梯度（或它的平方）。": wrong_adam(first=lambda m, g, a, b: (1 - a) * m + a * g, second=lambda v, g, a, b: (1 - b) * v + b * g**2),
+    "mu 的衰减率乘反了：beta_1 乘旧的 mu，1 - beta_1 乘新的梯度。": wrong_adam(first=lambda m, g, a, b: (1 - a) * m + a * g),
+    "mu 里新梯度的系数不对：这样是累加，SGD 的动量才那样；平均要乘 1 - beta_1。": wrong_adam(first=lambda m, g, a, b: a * m + g),
+    "nu 里新梯度的系数不对：平均要乘 1 - beta_2。": wrong_adam(second=lambda v, g, a, b: b * v + g**2),
+    "nu 里的梯度忘了平方。": wrong_adam(second=lambda v, g, a, b: b * v + (1 - b) * g),
+    "nu 里没有这一步的梯度：先把它的平方平均进去，再走。": wrong_adam(second=lambda v, g, a, b: v),
+    "没有偏差修正：这是指南里写的 Adam。": wrong_adam(lambda m, v, t, a, b, e: m / (jnp.sqrt(v) + e)),
+    "只修正了一阶矩，二阶矩也要修正。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a**t) / (jnp.sqrt(v) + e)),
+    "只修正了二阶矩，一阶矩也要修正。": wrong_adam(lambda m, v, t, a, b, e: m / (jnp.sqrt(v / (1 - b**t)) + e)),
+    "偏差修正里少了 t 次方：要除以 1 - beta**t。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a) / (jnp.sqrt(v / (1 - b)) + e)),
+    "偏差修正是除以 1 - beta**t，不是乘。": wrong_adam(lambda m, v, t, a, b, e: m * (1 - a**t) / (jnp.sqrt(v * (1 - b**t)) + e)),
+    "两个偏差修正都用了 beta_1：nu 的修正用 beta_2。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a**t) / (jnp.sqrt(v / (1 - a**t)) + e)),
+    "t 用成了 t - 1：传进来的 t 从 1 数起，第一步就是 1。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a ** (t - 1)) / (jnp.sqrt(v / (1 - b ** (t - 1))) + e)),
+    "t 用成了 t + 1：传进来的 t 已经从 1 数起，不用再加。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a ** (t + 1)) / (jnp.sqrt(v / (1 - b ** (t + 1))) + e)),
+    "eps 加到根号里面去了；这里加在根号外面。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a**t) / jnp.sqrt(v / (1 - b**t) + e)),
+    "eps 加在了还没有修正的 √nu 上，等于把它放大了；这里先修正，再加 eps。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a**t) * jnp.sqrt(1 - b**t) / (jnp.sqrt(v) + e)),
+    "忘了 eps：梯度一直是 0 的参数会得到 NaN。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a**t) / jnp.sqrt(v / (1 - b**t))),
+    "分母忘了开方。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a**t) / (v / (1 - b**t) + e)),
+    "方向反了：优化器让损失变小，参数要减去这一步。": lambda p, g, m, v, t, lr, a, b, e: adam(p, g, m, v, t, -lr, a, b, e),
+    "这一步忘了乘 lr。": lambda p, g, m, v, t, lr, a, b, e: adam(p, g, m, v, t, 1.0, a, b, e),
+}  # fmt: skip
+"""写错一处的 Adam：两个矩怎样平均，怎样修正，走多大一步。练习 8.1 和 8.5 共用。"""
+
+check_my_adam = FunctionExercise(
+    "练习 8.1：写出一步 Adam",
+    adam,
+    adam_inputs,
+    {
+        "返回的 mu、nu 应当是修正之前的；修正过的只用在这一步，不往下传。": corrected_moments,
+        "只返回了新的 param；两个矩下一步还要用，也要返回。": lambda *x: adam(*x)[0],
+        "次序是 param、mu、nu，你把 param 放在了最后。": lambda *x: (*adam(*x)[1:], adam(*x)[0]),
+        "第一样要新的 param，你返回的是这一步的改变。": lambda p, *x: adam(0 * p, *x),
+        "先把新的梯度平均进 mu 和 nu，再走；你用旧的两个矩走了这一步。": lambda p, g, m, v, t, lr, a, b, e: (p - lr * m / (1 - a**t) / (jnp.sqrt(v / (1 - b**t)) + e), *adam(p, g, m, v, t, lr, a, b, e)[1:]),
+    }
+    | WRONG_STEPS,
+    praise="与 ppo_lib 的 adam_step 相同，梯度是 0 的参数也没有出 NaN。",
+    outputs=("新的参数", "一阶矩", "二阶矩"),
+    jax_arrays=True,
+)  # fmt: skip
+
+check_first_step = AnswerExercise(
+    "练习 8.2：没有偏差修正，第一步是学习率的几倍",
+    {
+        "几倍": Number(
+            (1 - 0.9) / np.sqrt(1 - 0.9996),
+            {
+                1: "1 倍是有偏差修正的。现在没有修正：m = 0.1 g，v = 0.0004 g²。",
+                250: "分母忘了开方：√v，不是 v。",
+                0.2: "上下颠倒了。",
+                0.9 / np.sqrt(0.9996): "从 0 起步，第一步里 g 前面的系数是 1 - β₁ 和 1 - β₂。",
+                np.sqrt(1 / 0.0004): "这是 β₁ = 0 时的倍数；分子还要乘 1 - β₁。",
+                0.1 / np.sqrt(0.001): "这是 β₂ = 0.999 的倍数；题目里是 0.9996。",
+                0.1: "这只是分子 m；还要除以 √v。",
+                0.02: "这只是分母 √v；用 m 除以它。",
+            },
+            hint="写出第一步的 m 和 v，都只剩含 g 的一项，再算 m/√v。",
+        )
+    },
+    praise="(1-β₁)/√(1-β₂) = 0.1/0.02 = 5。",
+)  # fmt: skip
+
+check_memory = AnswerExercise(
+    "练习 8.3：走完 8 步，m 里旧的部分占多少；要它不超过一成，β₁ 最大取多少",
+    {
+        "β₁ = 0.9 时旧的占": Number(
+            0.9**8,
+            {
+                1 - 0.9**8: "这是这次更新自己的 8 个梯度的比重；要的是之前的。",
+                0.9**7: "少乘了一次：8 步之后，旧的 m 被乘了 8 次 β₁。",
+                0.9**9: "多乘了一次：8 步之后，旧的 m 被乘了 8 次 β₁。",
+                0.9: "这是走一步之后的比重；一次更新有 8 步。",
+                0.2: "不是每步减去一成：每走一步，旧的 m 乘一次 β₁。",
+            },
+            hint="每走一步，旧的 m 乘一次 β₁；8 步之后剩多少？",
+            ratio=True,
+        ),
+        "最大的 β₁": Number(
+            0.1 ** (1 / 8),
+            {
+                0.9 ** (1 / 8): "反了：这样旧的占九成。",
+                0.1 / 8: "不是除以 8：每走一步是乘一次 β₁，要开 8 次方。",
+                0.1 ** (1 / 7): "一次更新是 8 步，不是 7 步。",
+                0.5 ** (1 / 8): "这是比重减半的 β₁；题目要一成。",
+                1 - 0.1 ** (1 / 8): "这是 1 - β₁。",
+                0.1: "这样只走一步就剩一成了；可以等到 8 步之后。",
+            },
+            hint="β₁ 的 8 次方等于一成，解出 β₁。",
+        ),
+    },
+    praise="默认的 β₁ = 0.9，一次更新走完还有四成多是旧的；要压到一成，β₁ 不能超过约 0.75。",
+)  # fmt: skip
+
+check_same_path = AnswerExercise(
+    "练习 8.4：哪些改动不改变 Adam 走的路",
+    {
+        "改动": Subset(
+            {1, 2, 5},
+            options=range(1, 6),
+            wrong={frozenset({3, 4}): "选反了：这两个恰恰会改变路。"},
+            extra={
+                3: "第 3 个：学习率直接乘在步子上，Adam 不会把它除掉。",
+                4: "第 4 个：只放大一步，后面各步的 m 和 √v 受的影响不同，除不掉。",
+            },
+            missing={
+                5: "漏了第 5 个：损失加一个常数，梯度变了吗？",
+                1: "漏了第 1 个：所有梯度乘 10，m 乘 10，√v 也乘 10。",
+                2: "漏了第 2 个：每个梯度都被缩到上限那么长，上限变成十分之一，就是所有梯度都乘 0.1。",
+            },
+        )
+    },
+    praise="分子和分母一同放大，步子不变；只放大其中几步的梯度，就不一样了。",
+)  # fmt: skip
+
+
+def split_step(grad, mu, nu, t, lr, beta_1, beta_2, eps):
+    """一步 Adam 的两半，都是加到参数上的改变：旧的 mu 推的，这个梯度推的。"""
+    nu = beta_2 * nu + (1 - beta_2) * grad**2
+    scale = -lr / (1 - beta_1**t) / (jnp.sqrt(nu / (1 - beta_2**t)) + eps)
+    return scale * beta_1 * mu, scale * (1 - beta_1) * grad
+
+
+def split_inputs(rng):
+    """梯度是 0，只有旧的 mu 在推；mu 是 0，只有梯度在推（第一步）；再是两样都有的。"""
+    yield np.zeros(2, np.float32), np.float32([0.5, -1]), np.float32([0.3, 0.2]), 4, 0.1, 0.9, 0.99, 1e-3  # fmt: skip
+    for _, *state in adam_inputs(rng):
+        yield tuple(state)
+
+
+def halves_of(step):
+    """把一步（对的或写错的 Adam）拆成两半：旧的 mu 换成 0 走出的是梯度推的，其余是动量推的。"""
+
+    def split(grad, mu, *rest):
+        whole, by_gradient = (step(0 * grad, grad, m, *rest)[0] for m in (mu, 0 * mu))
+        return whole - by_gradient, by_gradient
+
+    return split
+
+
+check_halves = FunctionExercise(
+    "练习 8.5：把一步 Adam 拆成动量推的和梯度推的两半",
+    split_step,
+    split_inputs,
+    {
+        "两半的次序反了：先是动量推的，再是梯度推的。": lambda *x: split_step(*x)[::-1],
+        "动量那一半的分母里也要有这一步的 g²：两半共用同一个分母，加起来才是整步。": lambda g, m, *rest: (split_step(0 * g, m, *rest)[0], split_step(g, m, *rest)[1]),
+        "动量那一半里混进了新的梯度：只留旧的 mu，乘 beta_1。": lambda *x: (sum(split_step(*x)), split_step(*x)[1]),
+        "动量那一半忘了乘 beta_1：旧的 mu 先衰减一次，才进到这一步。": halves_of(wrong_adam(first=lambda m, g, a, b: m + (1 - a) * g)),
+        "两半的系数都忘了：旧的 mu 乘 beta_1，梯度乘 1 - beta_1。": halves_of(wrong_adam(first=lambda m, g, a, b: m + g)),
+        "这是整步。要分成两半，依次返回。": lambda *x: sum(split_step(*x)),
+    }
+    | {hint: halves_of(step) for hint, step in WRONG_STEPS.items()},
+    praise="两半加起来就是整步。梯度是 0 的参数，动量那一半照样推着它走：第 7 章的“滑行”就是这样来的。",
+    outputs=("动量推的", "梯度推的"),
+    jax_arrays=True,
+)  # fmt: skip

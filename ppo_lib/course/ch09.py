@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,20 @@ import xarray as xr
 from ppo_lib.advantage import calculate_gae
 from ppo_lib.compiled import compiled_once
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.exercises import (
+    AnswerExercise,
+    FunctionExercise,
+    Mistake,
+    Number,
+    judged,
+)
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.envs import make_env
+from ppo_lib.experiment import Run
 from ppo_lib.members import compiled_programs
 from ppo_lib.networks.mlp import ACTIVATIONS, ActorCriticDiscrete, dense
-from ppo_lib.policy import Evaluation
+from ppo_lib.optimizer import annealed_lr
+from ppo_lib.policy import Evaluation, evaluate, load_policy
 from ppo_lib.rollout import collect_rollout
 from ppo_lib.training import TrainState, make_batch, make_network
 
@@ -206,147 +215,221 @@ EXPERIMENTS = {
 
 # ---------------------------------------------------------------- 练习
 
+check_values = AnswerExercise(
+    "练习 9.1：每步 -1、永不到达时的 V",
+    {
+        "超时接上": Number(
+            -100,
+            {
+                100: "差一个负号：每一步的奖励是 -1。",
+                -200: "-200 是不打折的回报。V 是折扣和，而且接上以后没有尽头：解 V = -1 + γV。",
+                -(1 - 0.99**200) / 0.01: "超时接上时，200 步之后还有以后，不能只加 200 项。",
+                -99: "这是 γV，还差这一步的 -1。",
+                -1: "这只是一步的奖励，以后还有。",
+            },
+            hint="V 处处相同时，V = -1 + γV。把它解出来。",
+        ),
+        "当成终止，回合开头": Number(
+            -(1 - 0.99**200) / 0.01,
+            {
+                (1 - 0.99**200) / 0.01: "差一个负号：每一步的奖励是 -1。",
+                -100: "当成终止，第 200 步之后就没有了，只加 200 项。",
+                -200: "你忘了打折。第 k 步（从 0 数）的 -1 要乘 γ 的 k 次方。",
+                -(1 - 0.99**199) / 0.01: "少加了一项。200 步就有 200 个 -1。",
+                -(1 - 0.99**201) / 0.01: "多加了一项。200 步就是 200 个 -1。",
+                -0.99 * (1 - 0.99**200) / 0.01: "每一项都多打了一次折：第一步的 -1 不打折。",
+                -100 * 0.99**200: "这是第 200 步之后的尾巴。要的是前 200 项，也就是 -100 减去尾巴。",
+                -1: "这是快超时那一步的；要的是还有 200 步的时候。",
+            },
+            hint="等比数列前 200 项的和，-(1 - γ²⁰⁰)/(1 - γ)。",
+            tolerance=0.1,
+        ),
+    },
+    praise="一个是没有尽头的和，一个只有 200 项；两处的 Critic 要学的不是同一个数。",
+    wrong=[((-(1 - 0.99**200) / 0.01, -100), "两个写反了：没有尽头的是“超时接上”。")],
+)  # fmt: skip
 
-@checker
-def check_values(forever, timeout) -> str:
-    """练习 9.1：每步 -1、永不到达时的 V，分别在“超时接上”和“超时当成终止”之下，γ = 0.99。"""
-    forever, timeout = float(forever), float(timeout)
-    right = -(1 - 0.99**200) / 0.01  # -86.6
-    if np.isclose(forever, 100) or np.isclose(timeout, -right, atol=0.1):
-        raise Mistake("差一个负号：每一步的奖励是 -1。")
-    if np.isclose(forever, -200):
-        raise Mistake("-200 是不打折的回报。V 是折扣和，而且接上以后没有尽头：解 V = -1 + γV。")
-    if np.isclose(forever, right, atol=0.1):
-        raise Mistake("第一个数：超时接上时，200 步之后还有以后，不能只加 200 项。")
-    if not np.isclose(forever, -100, atol=0.01):
-        raise Mistake("第一个数：V 处处相同时，V = -1 + γV。把它解出来。")
-    if np.isclose(timeout, -100, atol=0.01):
-        raise Mistake("第二个数：当成终止，第 200 步之后就没有了，只加 200 项。")
-    if np.isclose(timeout, -200):
-        raise Mistake("第二个数：你忘了打折。第 k 步（从 0 数）的 -1 要乘 γ 的 k 次方。")
-    if np.isclose(timeout, -(1 - 0.99**199) / 0.01, atol=0.02):
-        raise Mistake("第二个数：少加了一项。200 步就有 200 个 -1。")
-    if np.isclose(timeout, -100 * 0.99**200, atol=0.1):
-        raise Mistake(
-            "第二个数：这是第 200 步之后的尾巴。要的是前 200 项，也就是 -100 减去尾巴。"
+LR, UPDATES = 4e-3, [PPOConfig(total_timesteps=n).num_updates for n in (2_000_000, 1_000_000)]
+"""练习 9.2：退火之前的学习率，两种总步数各有几次更新（976 和 488）。"""
+
+
+def lr_after(done: int, updates: int, other: int) -> Number:
+    """一共 updates 次更新，做完 done 次之后的学习率；other 是另一种总步数的更新次数。"""
+    right = annealed_lr(LR, done, updates)
+    return Number(
+        right,
+        dict.fromkeys(
+            (annealed_lr(LR, done - 1, updates), annealed_lr(LR, done + 1, updates)),
+            "差了一次：u 是已经做完的更新次数，这里是 200。",
         )
-    if not np.isclose(timeout, right, atol=0.1):
-        raise Mistake("第二个数：等比数列前 200 项的和，-(1 - γ²⁰⁰)/(1 - γ)。")
-    return "一个是没有尽头的和，一个只有 200 项；两处的 Critic 要学的不是同一个数。"
-
-
-@checker
-def check_learning_rates(long, short) -> str:
-    """练习 9.2：做完 200 次更新之后的学习率，200 万步的训练和 100 万步的训练各是多少。"""
-    cfgs = [PPOConfig(total_timesteps=steps) for steps in (2_000_000, 1_000_000)]
-    right = [cfg.lr * (1 - 200 / cfg.num_updates) for cfg in cfgs]
-    answer = [float(long), float(short)]
-    if np.allclose(answer, right, rtol=1e-3):
-        return "同样做完了 200 次更新，学习率不同：100 万步的训练不是 200 万步的前一半。"
-    if np.allclose(answer, right[::-1], rtol=1e-3):
-        raise Mistake("两个数写反了：先写 200 万步的。")
-    if np.allclose(answer, [4e-3 * (1 - 199 / cfg.num_updates) for cfg in cfgs], rtol=1e-3):
-        raise Mistake("差了一次：u 是已经做完的更新次数，这里是 200，不是 199。")
-    if np.allclose(answer, 4e-3, rtol=1e-3):
-        raise Mistake("这是没有退火的学习率。默认 anneal_lr 是开的。")
-    if np.isclose(answer[0], answer[1], rtol=1e-3):
-        raise Mistake("两个数不该相同：退火的终点是各自的最后一次更新。")
-    if np.allclose(answer, [4e-3 * 200 / cfg.num_updates for cfg in cfgs], rtol=1e-3):
-        raise Mistake("方向反了：学习率从 lr 降到 0，不是从 0 升上来。")
-    if np.allclose(answer, [4e-3 * (1 - 200 / cfg.total_timesteps) for cfg in cfgs], rtol=1e-3):
-        raise Mistake("分母要用更新次数，不是环境步数。")
-    raise Mistake(
-        "先算更新次数（总步数除以 2048 向下取整），再用 lr·(1 - 做完的次数/更新次数)。"
-    )
-
-
-SOLVED_KEYS = ("activation", "ent_coef", "truncation")
-"""练习 9.3 里三个开关的名字。"""
-
-
-def made_up_scores(needed: Sequence[str]) -> dict[frozenset, float]:
-    """编一份 8 种组合的成绩：打开了 needed 里全部开关的是 -120，其余 -200。"""
-    subsets = itertools.chain.from_iterable(
-        itertools.combinations(SOLVED_KEYS, n) for n in range(4)
-    )
-    return {frozenset(on): -120.0 if set(needed) <= set(on) else -200.0 for on in subsets}
-
-
-@checker
-def check_necessary(necessary) -> str:
-    """练习 9.3：由 8 种组合的成绩，找出缺了就不行的开关。"""
-    keys, line = set(SOLVED_KEYS), -150.0
-    needed = (SOLVED_KEYS, ("activation",), (), ("ent_coef", "truncation"))
-    cases = [made_up_scores(on) for on in needed]
-    uneven = made_up_scores(SOLVED_KEYS)
-    uneven[frozenset({"activation"})] = -125.0  # 单开它也行，三个全开时却缺一不可
-    cases.append(uneven)
-
-    def right(scores):
-        return {key for key in keys if scores[frozenset(keys - {key})] < line}
-
-    def common(scores):
-        return set.intersection(*[set(on) for on, score in scores.items() if score >= line])
-
-    answers = [necessary(dict(scores), line) for scores in cases]
-    if any(answer is None for answer in answers):
-        raise Mistake("你的函数没有返回值。")
-    answers = [set(answer) for answer in answers]
-    known_wrong = [
-        (lambda s: keys - right(s), "反了：去掉它之后还过得了线的，是不必要的。"),
-        (
-            lambda s: {key for key in keys if s[frozenset({key})] >= line},
-            "你找的是“单独打开它就够”的，那是充分。必要要看：别的都开着，只关掉它。",
-        ),
-        (
-            lambda s: {key for key in keys if s[frozenset({key})] < line},
-            "你看的是只打开它一个时行不行。必要要看：别的都开着，只关掉它。",
-        ),
-        (
-            common,
-            "你取了所有过线的组合的交集。这里问的是在三处全开的基础上，单独关掉一处：只看三种组合。",
-        ),
-    ]
-    if answers == [right(scores) for scores in cases]:
-        return "在全开的基础上一次只关一个，掉到线下的就是必要的。"
-    for wrong, hint in known_wrong:
-        if answers == [wrong(scores) for scores in cases]:
-            raise Mistake(hint)
-    raise Mistake("对每个开关：取三处全开、只关掉它的那种组合，看成绩是不是掉到线下。")
-
-
-@checker
-def check_arrival_rate(arrival_rate) -> str:
-    """练习 9.4：由评估的结果算每个种子到达终点的比例。"""
-    truncated = np.array([[False, False, True, True], [False] * 4, [True] * 4])
-    length = np.array([[110, 200, 200, 200], [120, 130, 90, 100], [200] * 4])
-    episodes = xr.Dataset(
-        {
-            "return": (("seed", "episode"), -length.astype(float)),
-            "episode_length": (("seed", "episode"), length),
-            "truncated": (("seed", "episode"), truncated),
+        | {
+            annealed_lr(LR, done, other): "两个数不该相同，也别写反：退火的终点是各自的最后一次更新。",
+            LR: "这几乎没有退火。默认 anneal_lr 是开的；分母是更新次数，不是环境步数。",
+            LR * done / updates: "方向反了：学习率从 lr 降到 0，不是从 0 升上来。",
+            done / updates: "这是做完了几成；学习率是 lr 乘还剩的那几成。",
+            1 - done / updates: "还要乘 lr。",
         },
-        {"seed": [0, 1, 2], "episode": range(4)},
-    )
-    answer = arrival_rate(Evaluation(episodes, "MountainCar-v0", True))
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = np.asarray(answer, float)
-    right = np.array([0.5, 1.0, 0.0])
-    if result.shape == ():
-        raise Mistake("要每个种子一个数，形状 (seeds,)：只沿 episode 求平均。")
-    if result.shape == (4,):
-        raise Mistake("你沿种子求了平均。要沿 episode 求，每个种子留一个数。")
-    if result.shape != (3,):
-        raise Mistake(f"形状应当是 (seeds,)，这里是 (3,)；你的是 {result.shape}。")
-    if np.allclose(result, right):
-        return "第一个种子有一个回合恰好在第 200 步到达，你没有漏掉它。"
-    if np.allclose(result, 1 - right):
-        raise Mistake("反了：truncated 为真的是超时，没有到达。")
-    if np.allclose(result, [0.25, 1, 0]):
+        hint="先算更新次数（总步数除以 2048，向下取整），再算 lr·(1 - 做完的次数/更新次数)。",
+        tolerance=1e-3 * right,
+    )  # fmt: skip
+
+
+check_learning_rates = AnswerExercise(
+    "练习 9.2：做完 200 次更新之后的学习率",
+    {
+        "总步数 200 万": lr_after(200, *UPDATES),
+        "总步数 100 万": lr_after(200, *UPDATES[::-1]),
+    },
+    praise="同样做完了 200 次更新，学习率不同：100 万步的训练不是 200 万步的前一半。",
+)
+
+
+def necessary_switches(scores, line):
+    """缺了就不行的开关：全开时单独关掉它，成绩就低于 line。"""
+    everything = frozenset().union(*scores)
+    return {key for key in everything if scores[everything - {key}] < line}
+
+
+def switch_inputs(rng):
+    """编出来的成绩：一到四个开关，组合的次序打乱，线每次不同，有恰好等于线的；全开的总过线。"""
+    lr, gamma = frozenset({"lr"}), frozenset({"gamma"})
+    yield {lr: -120.0, frozenset(): -150.0}, -150.0
+    yield {lr: -130.0, frozenset(): -200.0, gamma: -140.0, lr | gamma: -110.0}, -140.0
+    for names, line in (
+        (("gamma", "lr"), -130.0),
+        (("activation", "ent_coef", "truncation"), -150.0),
+        (("relu", "anneal_lr", "shuffle"), 450.0),
+        (("clip_eps", "lr", "seed", "vf_coef"), 0.5),
+    ):
+        every = (itertools.combinations(names, n) for n in range(len(names) + 1))
+        shuffled = rng.permutation(list(map(frozenset, itertools.chain(*every))))
+        scores = {on: line + float(rng.choice((-40, -5, 0, 20))) for on in shuffled}
+        yield scores | {frozenset(names): line + 10}, line
+
+
+def by_switch(keep):
+    """逐个看开关：keep(scores, line, everything, key) 为真的留下。"""
+
+    def function(scores, line):
+        everything = frozenset().union(*scores)
+        return {key for key in everything if keep(scores, line, everything, key)}
+
+    return function
+
+
+CHAPTER_SWITCHES = frozenset({"activation", "ent_coef", "truncation"})
+"""这一章的三个开关。"""
+
+check_necessary = FunctionExercise(
+    "练习 9.3：由各种组合的成绩找出必要的开关",
+    necessary_switches,
+    switch_inputs,
+    {
+        "反了：去掉它之后还过得了线的，是不必要的。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] >= line),
+        "恰好等于线的算过了：低于线才算没过。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] <= line),
+        "成绩变差不等于不行；要看的是掉没掉到线下。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] < s[all_on]),
+        "你找的是“单独打开它就够”的，那是充分。必要要看：别的都开着，只关掉它。": by_switch(lambda s, line, all_on, key: s[frozenset({key})] >= line),
+        "你看的是只打开它一个时行不行。必要要看：别的都开着，只关掉它。": by_switch(lambda s, line, all_on, key: s[frozenset({key})] < line),
+        "你取了所有过线的组合的交集。这里问的是在全开的基础上，单独关掉一处：一个开关只看一种组合。": by_switch(lambda s, line, all_on, key: all(key in on for on in s if s[on] >= line)),
+        "不含它的组合有一种没过线，你就算它必要了；只看全开、单独关掉它的那一种。": by_switch(lambda s, line, all_on, key: any(s[on] < line for on in s if key not in on)),
+        "你返回的是组合；要的是开关的名字。": lambda s, line: {frozenset().union(*s) - {key} for key in necessary_switches(s, line)},
+        "开关的名字写死了：检查里还有别的开关，名字和个数要从 scores 的键里读。": lambda s, line: {key for key in CHAPTER_SWITCHES if s[CHAPTER_SWITCHES - {key}] < line},
+        "你只看恰好打开两个的组合，那只在一共三个开关时才对。": by_switch(lambda s, line, all_on, key: any(s[on] < line for on in s if len(on) == 2 and key not in on)),
+    },
+    praise="在全开的基础上一次只关一个，掉到线下的就是必要的。",
+)  # fmt: skip
+
+
+def evaluation_inputs(rng):
+    """编出来的评估：有的种子全到、全没到；每种都有恰好在第 200 步到达的回合。"""
+    truncated = np.array([[False, False, True, True], [False] * 4, [True] * 4])
+    yield (made_up_evaluation(truncated, np.array([[110, 200, 200, 200], [120, 130, 90, 100], [200] * 4])),)  # fmt: skip
+    for seeds, episodes in ((1, 5), (3, 3), (5, 2), (2, 10)):
+        truncated = rng.random((seeds, episodes)) < 0.4
+        length = np.where(truncated, 200, rng.integers(90, 200, truncated.shape))
+        truncated[:, 0], length[:, 0] = False, 200
+        yield (made_up_evaluation(truncated, length),)
+
+
+def made_up_evaluation(truncated, length) -> Evaluation:
+    """编一次 MountainCar 的评估；两个数组都是 (seed, episode)。"""
+    columns = {"return": -1.0 * length, "episode_length": length, "truncated": truncated}
+    episodes = {name: (("seed", "episode"), x) for name, x in columns.items()}
+    coords = {name: np.arange(n) for name, n in zip(("seed", "episode"), length.shape)}
+    return Evaluation(xr.Dataset(episodes, coords), "MountainCar-v0", True)
+
+
+def arrival_rate(evaluation):
+    """每个种子到达终点的比例：没有超时的回合占多少。"""
+    return 1 - evaluation.episodes["truncated"].mean("episode")
+
+
+check_arrival_rate = FunctionExercise(
+    "练习 9.4：由评估的结果算每个种子到达终点的比例",
+    arrival_rate,
+    evaluation_inputs,
+    {
+        "反了：truncated 为真的是超时，没有到达。": lambda e: e.episodes["truncated"].mean("episode"),
+        "恰好在第 200 步到达的回合，回报也是 -200，步数也是 200，却是到了。看 truncated，别看回报和步数。": lambda e: (e.episodes["return"] > -200).mean("episode"),
+        "这是到达的次数；除以回合数。": lambda e: (~e.episodes["truncated"]).sum("episode"),
+        "这是百分数；比例是 0 到 1 之间的数。": lambda e: 100 * arrival_rate(e),
+        "你把全部种子合在一起算了；要每个种子一个数，只沿 episode 求平均。": lambda e: arrival_rate(e).mean(),
+        "你沿种子求了平均。要沿 episode 求，每个种子留一个数。": lambda e: 1 - e.episodes["truncated"].mean("seed"),
+        "这是每个回合到没到；再沿 episode 求平均。": lambda e: ~e.episodes["truncated"],
+        "这只说了有没有到过；要的是到达的回合占多少。": lambda e: (~e.episodes["truncated"]).any("episode"),
+        "这是平均回报；到没到终点，看 truncated。": lambda e: e.seed_means,
+        "这是平均步数；到没到终点，看 truncated。": lambda e: e.episodes["episode_length"].mean("episode"),
+    },
+    praise="恰好在第 200 步到达的回合，你没有漏掉。",
+    returns="每个种子的比例，形状 (seeds,)",
+)  # fmt: skip
+
+
+EPISODES = 20
+"""练习 9.5：每个种子至少评几个回合。"""
+
+
+@judged
+def check_resumed(folder, run, evaluation) -> str:
+    """练习 9.5：断一次，接上，再评一次。交的是真的训练，每个人的都不同，没有参考答案可以比。"""
+    if not isinstance(folder, (str, Path)):
+        raise Mistake("第一样要 run_dir 的路径。依次给：目录、接着训练得到的 Run、评估的结果。")
+    if not isinstance(run, Run):
+        raise Mistake("第二样要接着训练那次 train 返回的 Run。")
+    if not isinstance(evaluation, Evaluation):
         raise Mistake(
-            "恰好在第 200 步到达的回合，回报也是 -200，步数也是 200，却是到了。看 truncated，别看回报。"
+            "第三样要 evaluate 返回的结果。训练途中记下的回报不算评估：边走边学，参数还在变。"
         )
-    if np.allclose(result, [2, 4, 0]):
-        raise Mistake("这是到达的次数；除以回合数。")
-    raise Mistake('evaluation.episodes["truncated"] 的维是 (seed, episode)，真是超时。')
+    if not run.complete:
+        raise Mistake(
+            f"还没有做完：做了 {run.update} 次更新，一共 {run.config.num_updates} 次。用 resume=True 接着训练。"
+        )
+    if run.resumed_from == 0:
+        raise Mistake(
+            "这是一口气训练完的，没有断过。先让它停在半路，再用同一个 run_dir、resume=True 接上。"
+        )
+    if run.resumed_from == run.update:
+        raise Mistake(
+            "接上的时候已经做完了，没有剩下的可训练。换一个新的目录，先让它停在半路。"
+        )
+    kept = Path(folder).expanduser() / "policy.npz"
+    if not kept.exists():
+        raise Mistake(
+            "这个目录里没有训练存下的策略。两次 train 都要给 run_dir，交来的要是同一个目录。"
+        )
+    policy, trained = load_policy(kept), run.policy()
+    if policy.update != run.update or not all(
+        map(np.array_equal, *map(jax.tree.leaves, (policy.params, trained.params)))
+    ):
+        raise Mistake("目录里存的策略不是这次训练最后的：交来的目录和 Run 要出自同一次训练。")
+    if (update := evaluation.episodes.attrs.get("update")) != run.update:
+        raise Mistake(
+            f"你评的是第 {update} 次更新之后的策略；要评接着训练完的，第 {run.update} 次之后的。"
+        )
+    if (count := evaluation.episodes.sizes["episode"]) < EPISODES:
+        raise Mistake(f"每个种子评 {EPISODES} 个回合，你评了 {count} 个。")
+    start = evaluation.episodes.attrs["start_seed"]
+    again = evaluate(policy, count, greedy=evaluation.greedy, seed=start)
+    if not again.episodes.equals(evaluation.episodes):
+        raise Mistake("照你的评法重评目录里的策略，结果不同：你评的是别的策略。")
+    return f"断在第 {run.resumed_from} 次更新，接着做完了 {run.update} 次；读回目录里的策略，重评一遍，{evaluation.mean:.1f} 分，与你的逐个回合相同。"

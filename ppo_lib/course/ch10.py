@@ -14,11 +14,19 @@ from matplotlib.patches import Rectangle
 from omegaconf import OmegaConf
 
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.exercises import (
+    AnswerExercise,
+    Choice,
+    FunctionExercise,
+    Mistake,
+    Subset,
+    judged,
+)
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
-from ppo_lib.recorded import load_grid
+from ppo_lib.recorded import load_grid, thin
 from ppo_lib.statistics import bootstrap_band, final_scores, iqm
-from ppo_lib.widgets.explorer import ReturnExplorer, check_dataset, train_live
+from ppo_lib.widgets.explorer import ReturnExplorer, train_live
+from ppo_lib.widgets.explorer import check_dataset as accept
 
 # ---------------------------------------------------------------- 实验
 
@@ -309,289 +317,336 @@ def heat_map(ax: Axes, scores: xr.DataArray, task: str, title: str) -> None:
 
 # ---------------------------------------------------------------- 六个挑战
 
-
-def recorded_value(name: str, axis: str, value) -> float:
-    """value 是不是这个轴上录下的值；不是就说有哪些。"""
-    values = [float(v) for v in load_grid(name)[axis].values]
-    near = [v for v in values if np.isclose(v, float(value), rtol=1e-6)]
-    if not near:
-        raise Mistake(
-            f"{axis} = {value!r} 没有录过；滑块上的值是 {'、'.join(f'{v:g}' for v in values)}。"
-        )
-    return near[0]
-
-
-def recorded_set(name: str, axis: str, values) -> set[float]:
-    """一组录下的值；只给一个数时请读者写成集合。"""
-    if isinstance(values, (int, float)):
-        raise Mistake("可能不止一个，请写成集合，例如 {0.1, 0.2}。")
-    return {recorded_value(name, axis, value) for value in values}
-
-
-def score_at(name: str, **cell) -> float:
-    """网格上一格的四分位均值。"""
-    return float(grid_iqm(name).sel(cell))
-
-
-def passing(name: str, axis: str, **cell) -> list[float]:
-    """别的键固定在 cell，这个轴上有哪些值过线，从小到大。"""
-    line = grid_iqm(name).sel(cell)
-    return [float(v) for v in line[axis].values[line.values >= PASS[task_of(name)]]]
-
-
 USUAL = dict(clip_eps=0.2, ent_coef=0.003)
+MIDDLE = dict(beta_1=0.9, ent_coef=0.03)  # 挑战五的第一问
 
 
-@checker
-def check_largest_beta_1(beta_1) -> str:
-    """挑战一：CartPole，只动 beta_1，过 475 的最大的值。"""
-    beta_1 = recorded_value("cartpole", "beta_1", beta_1)
-    answer = max(passing("cartpole", "beta_1", **USUAL))
-    score = score_at("cartpole", beta_1=beta_1, **USUAL)
-    if beta_1 == answer:
-        return f"β₁ = {answer:g} 的四分位均值是 {score:.1f}，再往上一格就没有过线。"
-    if beta_1 < answer:
-        raise Mistake(f"它过了线（{score:.1f}），但不是最大的：再往右拨一格看看。")
-    if score > 450:
-        raise Mistake(
-            f"很近，但四分位均值是 {score:.1f}，没有到 475。你看的可能是最高的那几条细线，或者曲线中途的最高点；"
-            "读数用的是最后十分之一。"
+def line(name: str, axis: str, **cell: float) -> dict[float, float]:
+    """别的键固定在 cell：这个轴上的取值 → 四分位均值，从小到大。"""
+    scores = grid_iqm(name).sel(cell)
+    return dict(zip(scores[axis].values.tolist(), scores.values.tolist()))
+
+
+def passing(name: str, axis: str, **cell: float) -> list[float]:
+    """别的键固定在 cell：这个轴上有哪些值过线，从小到大。"""
+    return [x for x, score in line(name, axis, **cell).items() if score >= PASS[task_of(name)]]
+
+
+def one_value(
+    name: str, axis: str, answer: float, hint: Callable[[float, float], str], **cell: float
+) -> Choice:
+    """填这个轴上的一个取值；别的取值，提示是 hint(取值, 四分位均值)。"""
+    scores = line(name, axis, **cell)
+    wrong = {x: hint(x, score) for x, score in scores.items() if x != answer}
+    return Choice(answer, list(scores), wrong)
+
+
+LARGEST = max(passing("cartpole", "beta_1", **USUAL))
+
+
+def hint_largest_beta_1(beta_1: float, score: float) -> str:
+    """挑战一：过了线的、差一点的、差得远的。"""
+    if score >= PASS["cartpole"]:
+        return f"它过了线（{score:.1f}），但不是最大的：再往右拨一格看看。"
+    if score > PASS["cartpole"] - 25:
+        return f"很近，但四分位均值是 {score:.1f}，没有到 475。你看的可能是最高的那几条细线，或者曲线中途的最高点；读数用的是最后十分之一。"
+    return f"这里的四分位均值只有 {score:.1f}。若你看到的不是这个数，检查另外两个滑块：ε = 0.2，熵的系数 = 0.003。"
+
+
+check_largest_beta_1 = AnswerExercise(
+    "挑战一：CartPole，只动 beta_1，过 475 的最大的值",
+    {"beta_1": one_value("cartpole", "beta_1", LARGEST, hint_largest_beta_1, **USUAL)},
+    praise=f"β₁ = {LARGEST:g} 的四分位均值是 {line('cartpole', 'beta_1', **USUAL)[LARGEST]:.1f}，再往上都没有过线。",
+)
+
+
+def isolated(options: list[float], some: list[float]) -> set[float]:
+    """some 里左右两格都不在 some 里的。"""
+    chosen = [False, *(x in some for x in options), False]
+    return {x for i, x in enumerate(options, 1) if chosen[i] and not chosen[i - 1] and not chosen[i + 1]}  # fmt: skip
+
+
+RESCUING = passing("cartpole", "clip_eps", beta_1=0.95, ent_coef=0.003)
+BY_CLIP_EPS = line("cartpole", "clip_eps", beta_1=0.95, ent_coef=0.003)
+
+check_clip_eps_compensates = AnswerExercise(
+    "挑战二：CartPole，beta_1 = 0.95，只动 clip_eps，过 475 的所有值",
+    {
+        "clip_eps": Subset(
+            RESCUING,
+            options=list(BY_CLIP_EPS),
+            wrong={
+                frozenset(passing("cartpole", "clip_eps", beta_1=0.9, ent_coef=0.003)): "这是 β₁ = 0.9 时的答案；先把 β₁ 拨到 0.95。",
+                frozenset({*RESCUING} - isolated([*BY_CLIP_EPS], RESCUING)): "还漏了一个：它不在你找到的那一段里。把滑块从头到尾拨一遍，别停在第一处。",
+            },
+            extra={
+                x: f"ε = {x:g} 的四分位均值是 {score:.1f}，没有过线。熵的系数还在 0.003 吗？"
+                for x, score in BY_CLIP_EPS.items()
+                if x not in RESCUING
+            },
+            hint="还漏了 {missing} 个。把每个值都看一遍。",
         )
-    raise Mistake(
-        f"这里的四分位均值只有 {score:.1f}。若你看到的不是这个数，检查另外两个滑块：ε = 0.2，熵的系数 = 0.003。"
-    )
+    },
+    praise=f"一共 {len(RESCUING)} 个。有一个与别的不挨着：信不信它，下一节换种子再看。",
+)  # fmt: skip
 
 
-@checker
-def check_clip_eps_compensates(values) -> str:
-    """挑战二：CartPole，beta_1 = 0.95，只动 clip_eps，过 475 的所有值。"""
-    values = recorded_set("cartpole", "clip_eps", values)
-    answer = set(passing("cartpole", "clip_eps", beta_1=0.95, ent_coef=0.003))
-    if values == answer:
-        return "一共三个。其中一个和另外两个不挨着：信不信它，下一节换种子再看。"
-    if values == set(passing("cartpole", "clip_eps", beta_1=0.9, ent_coef=0.003)):
-        raise Mistake("这是 β₁ = 0.9 时的答案；先把 β₁ 拨到 0.95。")
-    extra, missing = values - answer, answer - values
-    if extra:
-        one = min(extra)
-        score = score_at("cartpole", beta_1=0.95, clip_eps=one, ent_coef=0.003)
-        raise Mistake(
-            f"ε = {one:g} 的四分位均值是 {score:.1f}，没有过线。熵的系数还在 0.003 吗？"
+def hint_lr(lr: float, score: float) -> str:
+    """挑战三：过了线的，默认的学习率，更小的。"""
+    if score >= PASS["cartpole"]:
+        return f"它过了线（{score:.1f}），但不是最小的。"
+    if lr == grid_config("cartpole_lr").lr:
+        other = line("cartpole_lr", "lr", beta_1=0.9)[lr]
+        return f"β₁ = 0.95 时这里只有 {score:.1f}。若你看到的是 {other:.1f}，β₁ 还停在 0.9。"
+    return f"这里只有 {score:.1f}。“动量大了就该减小学习率”在这张图上行不通，往另一头试。"
+
+
+SMALLEST_LR = min(passing("cartpole_lr", "lr", beta_1=0.95))
+
+check_lr_rescues = AnswerExercise(
+    "挑战三：CartPole，beta_1 = 0.95，只动 lr，过 475 的最小的值",
+    {"lr": one_value("cartpole_lr", "lr", SMALLEST_LR, hint_lr, beta_1=0.95)},
+    praise=f"四分位均值 {line('cartpole_lr', 'lr', beta_1=0.95)[SMALLEST_LR]:.1f}。默认的 0.004 不够，要加大到 {SMALLEST_LR:g}，而不是减小。",
+)
+
+SMALLEST_ENT_COEF = min(passing("mountain_car", "ent_coef", beta_1=0.9, clip_eps=0.2))
+
+
+def hint_ent_coef(ent_coef: float, score: float) -> str:
+    """挑战四：过了线的，太小的，太大的。"""
+    if score >= PASS["mountain_car"]:
+        return f"它过了线（{score:.1f}），但不是最小的。"
+    if ent_coef > SMALLEST_ENT_COEF:
+        return f"太大了：四分位均值 {score:.1f}。熵的系数两头都有坏处，答案在中间。"
+    seeds = grid_scores("mountain_car").sel(beta_1=0.9, clip_eps=0.2, ent_coef=ent_coef)
+    passed = int((seeds >= PASS["mountain_car"]).sum())
+    few = "有几条细线学会了，不等于四分位均值过线。" if passed else "往右拨。"
+    return f"四分位均值是 {score:.1f}，没有到 -130：五个种子里过线的有 {passed} 个。{few}"
+
+
+check_smallest_ent_coef = AnswerExercise(
+    "挑战四：MountainCar，只动 ent_coef，过 -130 的最小的值",
+    {"ent_coef": one_value("mountain_car", "ent_coef", SMALLEST_ENT_COEF, hint_ent_coef, beta_1=0.9, clip_eps=0.2)},
+    praise=f"四分位均值 {line('mountain_car', 'ent_coef', beta_1=0.9, clip_eps=0.2)[SMALLEST_ENT_COEF]:.1f}。再小一格，五个种子里就有学不会的。",
+)  # fmt: skip
+
+LARGEST_CLIP_EPS = max(passing("mountain_car", "clip_eps", **MIDDLE))
+RESCUING_ENT_COEF = passing("mountain_car", "ent_coef", beta_1=0.9, clip_eps=0.5)[0]
+
+
+def hint_large_clip_eps(clip_eps: float, score: float) -> str:
+    """挑战五的第一问。"""
+    if score >= PASS["mountain_car"]:
+        return f"ε = {clip_eps:g} 过了线（{score:.1f}），但还能更大。"
+    return f"ε = {clip_eps:g}、熵的系数 0.03 时是 {score:.1f}，没有过线。若你看到的不是这个数，检查另外两个滑块：β₁ = 0.9，熵的系数 = 0.03。"
+
+
+def hint_rescuing_ent_coef(ent_coef: float, score: float) -> str:
+    """挑战五的第二问。"""
+    return f"ε = 0.5、熵的系数 {ent_coef:g} 时是 {score:.1f}。先把 ε 放到 0.5，再从左到右拨熵的系数。"
+
+
+check_large_clip_eps = AnswerExercise(
+    "挑战五：MountainCar，大的 clip_eps 在哪里坏事，ent_coef 取多少救得回来",
+    {
+        "第一问，clip_eps": one_value("mountain_car", "clip_eps", LARGEST_CLIP_EPS, hint_large_clip_eps, **MIDDLE),
+        "第二问，ent_coef": one_value("mountain_car", "ent_coef", RESCUING_ENT_COEF, hint_rescuing_ent_coef, beta_1=0.9, clip_eps=0.5),
+    },
+    praise=f"ε 到 {LARGEST_CLIP_EPS:g} 为止；到了 0.5，要把熵的系数加到 {RESCUING_ENT_COEF:g} 才救得回来。",
+)  # fmt: skip
+
+BY_BETA_1 = line("mountain_car_lr", "beta_1", lr=0.016)
+STEADY = passing("mountain_car_lr", "beta_1", lr=0.016)
+
+check_beta_1_at_large_lr = AnswerExercise(
+    "挑战六：MountainCar，lr = 0.016 时过 -130 的所有 beta_1",
+    {
+        "beta_1": Subset(
+            STEADY,
+            options=list(BY_BETA_1),
+            wrong={
+                frozenset(passing("mountain_car_lr", "beta_1", lr=0.008)): "这是 lr = 0.008 时的答案；再往右一格。",
+                frozenset(passing("mountain_car_lr", "beta_1", lr=0.004)): "这是 lr = 0.004（默认值）时的答案；先把 lr 拨到 0.016。",
+            },
+            extra={
+                x: f"β₁ = {x:g} 时是 {BY_BETA_1[x]:.1f}。“β₁ 越小越稳”在这里不成立，一个一个看。"
+                for x in sorted(BY_BETA_1, reverse=True)
+                if x < min(STEADY)
+            }
+            | {
+                x: f"β₁ = {x:g} 时是 {score:.1f}，没有过线。"
+                for x, score in BY_BETA_1.items()
+                if x > min(STEADY) and x not in STEADY
+            },
+            hint="还漏了 {missing} 个。",
         )
-    if missing == {0.3}:
-        raise Mistake(
-            "还漏了一个：它不在你找到的那一段里。把滑块从头到尾拨一遍，别停在第一处。"
-        )
-    raise Mistake(f"还漏了 {len(missing)} 个。把六个值都看一遍。")
-
-
-@checker
-def check_lr_rescues(lr) -> str:
-    """挑战三：CartPole，beta_1 = 0.95，只动 lr，过 475 的最小的值。"""
-    lr = recorded_value("cartpole_lr", "lr", lr)
-    answer = min(passing("cartpole_lr", "lr", beta_1=0.95))
-    score = score_at("cartpole_lr", beta_1=0.95, lr=lr)
-    if lr == answer:
-        return f"四分位均值 {score:.1f}。默认的 0.004 不够，要加大一倍，而不是减小。"
-    if lr > answer:
-        raise Mistake(f"它过了线（{score:.1f}），但不是最小的。")
-    if lr == 4e-3:
-        raise Mistake(f"β₁ = 0.95 时这里只有 {score:.1f}。若你看到的接近 475，β₁ 还停在 0.9。")
-    raise Mistake(
-        f"这里只有 {score:.1f}。“动量大了就该减小学习率”在这张图上行不通，往另一头试。"
-    )
-
-
-@checker
-def check_smallest_ent_coef(ent_coef) -> str:
-    """挑战四：MountainCar，只动 ent_coef，过 -130 的最小的值。"""
-    ent_coef = recorded_value("mountain_car", "ent_coef", ent_coef)
-    cell = dict(beta_1=0.9, clip_eps=0.2)
-    passed = passing("mountain_car", "ent_coef", **cell)
-    score = score_at("mountain_car", ent_coef=ent_coef, **cell)
-    if ent_coef == min(passed):
-        return f"四分位均值 {score:.1f}。再小一格，五个种子里就有学不会的。"
-    if ent_coef in passed:
-        raise Mistake(f"它过了线（{score:.1f}），但不是最小的。")
-    if ent_coef < min(passed):
-        values = grid_scores("mountain_car").sel(ent_coef=ent_coef, **cell).values
-        raise Mistake(
-            f"四分位均值是 {score:.1f}，没有到 -130：五个种子里过线的只有 {int((values >= -130).sum())} 个。"
-            "有几条细线学会了，不等于四分位均值过线。"
-        )
-    raise Mistake(f"太大了：四分位均值 {score:.1f}。熵的系数两头都有坏处，答案在中间。")
-
-
-@checker
-def check_large_clip_eps(clip_eps, ent_coef) -> str:
-    """挑战五：MountainCar，beta_1 = 0.9、ent_coef = 0.03 时过线的最大 clip_eps；clip_eps = 0.5 时能过线的 ent_coef。"""
-    clip_eps = recorded_value("mountain_car", "clip_eps", clip_eps)
-    ent_coef = recorded_value("mountain_car", "ent_coef", ent_coef)
-    largest = max(passing("mountain_car", "clip_eps", beta_1=0.9, ent_coef=0.03))
-    rescue = passing("mountain_car", "ent_coef", beta_1=0.9, clip_eps=0.5)
-    if clip_eps < largest:
-        raise Mistake(f"第一问：ε = {clip_eps:g} 过了线，但还能更大。")
-    if clip_eps > largest:
-        score = score_at("mountain_car", beta_1=0.9, clip_eps=clip_eps, ent_coef=0.03)
-        raise Mistake(
-            f"第一问：ε = {clip_eps:g}、熵的系数 0.03 时是 {score:.1f}，没有过线。熵的系数放在 0.03 了吗？"
-        )
-    if ent_coef not in rescue:
-        score = score_at("mountain_car", beta_1=0.9, clip_eps=0.5, ent_coef=ent_coef)
-        raise Mistake(
-            f"第二问：ε = 0.5、熵的系数 {ent_coef:g} 时是 {score:.1f}。先把 ε 放到 0.5，再从左到右拨熵的系数。"
-        )
-    return f"ε 到 {largest:g} 为止；到了 0.5，要把熵的系数加到 {rescue[0]:g} 才救得回来。"
-
-
-@checker
-def check_beta_1_at_large_lr(values) -> str:
-    """挑战六：MountainCar，lr = 0.016 时哪些 beta_1 过 -130。"""
-    values = recorded_set("mountain_car_lr", "beta_1", values)
-    answer = set(passing("mountain_car_lr", "beta_1", lr=1.6e-2))
-    if values == answer:
-        return "只有中间这两个。太小和太大都不行。"
-    if values == set(passing("mountain_car_lr", "beta_1", lr=8e-3)):
-        raise Mistake("这是 lr = 0.008 时的答案；再往右一格。")
-    if values == set(passing("mountain_car_lr", "beta_1", lr=4e-3)):
-        raise Mistake("这是 lr = 0.004（默认值）时的答案；先把 lr 拨到 0.016。")
-    extra, missing = values - answer, answer - values
-    if any(v <= 0.5 for v in extra):
-        one = max(v for v in extra if v <= 0.5)
-        score = score_at("mountain_car_lr", beta_1=one, lr=1.6e-2)
-        raise Mistake(f"β₁ = {one:g} 时是 {score:.1f}。“β₁ 越小越稳”在这里不成立，一个一个看。")
-    if extra:
-        one = min(extra)
-        raise Mistake(
-            f"β₁ = {one:g} 时是 {score_at('mountain_car_lr', beta_1=one, lr=1.6e-2):.1f}，没有过线。"
-        )
-    raise Mistake(f"还漏了 {len(missing)} 个。")
+    },
+    praise="只有中间的这几个。太小和太大都不行。",
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- 练习
 
 
-def _tiny_grid() -> xr.DataArray:
-    """练习 10.1 和 10.2 用的小网格：(beta_1 3, lr 2, seed 4)。"""
-    values = np.array(
-        [
-            [[10.0, 12, 14, 30], [20, 22, 24, 60]],
-            [[15.0, 19, 11, 13], [70, 66, 74, 2]],
-            [[4.0, 2, 3, 1], [5, 9, 6, 8]],
-        ]
+def main_effect(scores, key):
+    """key 的主效应，(key,)：每个取值的平均比总平均高多少。scores (各个轴, seed)。"""
+    others = [dim for dim in scores.dims if dim != key]
+    return scores.mean(others) - scores.mean()
+
+
+AXES = {"beta_1": [0.0, 0.9, 0.99], "lr": [0.004, 0.008], "clip_eps": [0.1, 0.3]}
+
+
+def score_table(rng, *dims: str) -> xr.DataArray:
+    """随机的成绩，各维照 dims 的次序，每格两个种子。"""
+    coords = {dim: AXES.get(dim, [0, 1]) for dim in dims}
+    values = rng.normal(300, 100, [len(x) for x in coords.values()]).round()
+    return xr.DataArray(values, coords, dims)
+
+
+def main_effect_inputs(rng):
+    """轴的个数、名字、次序都换，种子不总在最后。"""
+    yield score_table(rng, "lr", "seed"), "lr"
+    yield score_table(rng, "beta_1", "lr", "seed"), "beta_1"
+    yield score_table(rng, "beta_1", "lr", "seed"), "lr"
+    yield score_table(rng, "seed", "clip_eps", "beta_1"), "beta_1"
+    for key in ("clip_eps", "lr"):
+        yield score_table(rng, "lr", "beta_1", "clip_eps", "seed"), key
+
+
+def at_first_values(scores, key):
+    """别的键只看第一个取值，(key,)。"""
+    return scores.isel({x: 0 for x in scores.dims if x not in (key, "seed")}).mean("seed")
+
+
+check_main_effect = FunctionExercise(
+    "练习 10.1：写出主效应",
+    main_effect,
+    main_effect_inputs,
+    {
+        "还没有减去总平均：主效应要的是比平均高多少。": lambda s, key: main_effect(s, key) + s.mean(),
+        "平均反了：你把 key 这一维平均掉了。要留下它，平均掉别的。": lambda s, key: s.mean(key) - s.mean(),
+        "平均反了，也没有减去总平均：要留下 key 这一维，平均掉别的。": lambda s, key: s.mean(key),
+        "符号反了：比总平均高的，主效应是正的。": lambda s, key: -main_effect(s, key),
+        "只平均掉了种子，还要平均掉别的键。": lambda s, key: s.mean("seed") - s.mean(),
+        "种子留下了：除了 key，种子也要平均掉。": lambda s, key: s.mean([x for x in s.dims if x not in (key, "seed")]) - s.mean(),
+        "一维也没有平均掉：先对 key 以外的各维求平均，再减总平均。": lambda s, key: s - s.mean(),
+        "你只看了别的键的第一个取值；主效应要对它的所有取值求平均。": lambda s, key: at_first_values(s, key) - s.mean(),
+        "你减的是第一个取值的平均；要减总平均。": lambda s, key: main_effect(s, key) - main_effect(s, key)[0],
+        "你减的是最差的取值的平均；要减总平均。": lambda s, key: main_effect(s, key) - main_effect(s, key).min(),
+        "你求了和；种子和别的键要平均掉，不是加起来。": lambda s, key: s.sum([x for x in s.dims if x != key]) - s.sum(),
+        "你取了最大值；种子和别的键要平均掉。": lambda s, key: s.max([x for x in s.dims if x != key]) - s.mean(),
+        "key 写死成 beta_1 了：要用传进来的 key。": lambda s, key: main_effect(s, "beta_1"),
+        "key 写死成 lr 了：要用传进来的 key。": lambda s, key: main_effect(s, "lr"),
+        "平均掉的轴写死了：scores 不总有 lr 这个轴，key 也可能就是它。由 scores.dims 和 key 算出要平均掉哪些。": lambda s, key: s.mean(["lr", "seed"]) - s.mean(),
+        "平均掉的轴按位置写死了：key 不总是第一维。由 scores.dims 和 key 算出要平均掉哪些。": lambda s, key: s.mean(s.dims[1:]) - s.mean(),
+    },
+    praise="每个取值比总平均高多少，加起来是 0。",
+    returns="key 的每个取值一个数",
+)  # fmt: skip
+
+
+def honest_score(table, pick):
+    """前 pick 个种子的平均最高的一格，在其余种子上的平均。table (cell, seed)。"""
+    best = table[:, :pick].mean(axis=1).argmax()
+    return table[best, pick:].mean()
+
+
+def honest_inputs(rng):
+    """前三个种子平均最高的、单个最高的、第一个最高的……各是一格；再换格数、种子数、pick，没有并列。"""
+    first = [[20, 90, 22], [60, 62, 64], [75, 30, 31], [10, 28, 80], [50, 51, 52], [5, 9, 6]]
+    last = [40, 2, 30, 50, 85, 99]
+    yield np.column_stack([first, last]).astype(float), 3
+    for cells, seeds, pick in ((3, 4, 1), (4, 5, 2), (4, 5, 3), (4, 6, 3)):
+        yield rng.normal(300, 80, (cells, seeds)).round(1), pick
+    for _ in range(4):
+        yield rng.normal(-160, 20, (4, 5)).round(1), 3
+
+
+def picked(table, pick):
+    """按前 pick 个种子挑中的那一格，(seed,)。"""
+    return table[table[:, :pick].mean(1).argmax()]
+
+
+check_honest_score = FunctionExercise(
+    "练习 10.2：用前几个种子挑，用其余的种子报",
+    honest_score,
+    honest_inputs,
+    {
+        "这是挑的时候看到的成绩，正是偏高的那个；要报的是其余种子上的。": lambda t, pick: t[:, :pick].mean(1).max(),
+        "你在其余的种子上又挑了一次最好的；格子要由前 pick 个种子定下。": lambda t, pick: t[:, pick:].mean(1).max(),
+        "挑和报用了同样的种子：挑只用前 pick 个，报只用其余的。": lambda t, pick: t.mean(1).max(),
+        "报的时候把挑选用过的种子也平均进去了。": lambda t, pick: picked(t, pick).mean(),
+        "挑的时候用了全部种子，其余的种子就不算没见过了。": lambda t, pick: t[t.mean(1).argmax(), pick:].mean(),
+        "你挑了最差的一格：成绩越大越好。": lambda t, pick: picked(-t, pick)[pick:].mean() * -1,
+        "这是格子的编号；要的是它的成绩。": lambda t, pick: t[:, :pick].mean(1).argmax(),
+        "挑和报的种子对调了：用前 pick 个挑，用其余的报。": lambda t, pick: t[t[:, pick:].mean(1).argmax(), :pick].mean(),
+        "你用末尾的 pick 个种子挑了；要用最前的 pick 个。": lambda t, pick: picked(t[:, ::-1], pick)[pick:].mean(),
+        "你按单独一个种子的最高分挑了；要按前 pick 个种子的平均挑。": lambda t, pick: t[t[:, :pick].max(1).argmax(), pick:].mean(),
+        "挑的时候只看了第一个种子；要看前 pick 个的平均。": lambda t, pick: t[t[:, 0].argmax(), pick:].mean(),
+        "挑的时候只看了第 pick 个种子；要看前 pick 个的平均。": lambda t, pick: t[t[:, pick - 1].argmax(), pick:].mean(),
+        "其余的种子你只报了第一个；要报它们的平均。": lambda t, pick: picked(t, pick)[pick],
+        "其余的种子你只报了最后一个；要报它们的平均。": lambda t, pick: picked(t, pick)[-1],
+        "报的时候少了一个种子：其余的种子从下标 pick 开始。": lambda t, pick: picked(t, pick)[pick + 1 :].mean() if pick + 1 < t.shape[1] else np.nan,
+        "挑的时候多看了一个种子：前 pick 个是 [:, :pick]。": lambda t, pick: picked(t, pick + 1)[pick:].mean(),
+        "两个轴弄反了：table 的一行是一格，一列是一个种子。": lambda t, pick: honest_score(t.T, pick),
+        "这是全部格子在其余种子上的平均；只要挑中的那一格的。": lambda t, pick: t[:, pick:].mean(),
+        "你报了其余种子里最好的一个；要报它们的平均。": lambda t, pick: picked(t, pick)[pick:].max(),
+        "格子挑对了；再把其余的种子平均成一个数。": lambda t, pick: picked(t, pick)[pick:],
+    },
+    praise="挑和报用了不同的种子。有一张表，挑中的那格在前三个种子上平均 62，在第四个上只有 2：看到的 62 靠不住。",
+    returns="一个数，挑中的那一格在其余种子上的平均",
+)  # fmt: skip
+
+
+def sweep_result(axes: dict[str, list], updates: int) -> xr.Dataset:
+    """``sweep`` 会给出的样子：两个种子，两个指标；有一次更新没有回合走完。"""
+    coords = axes | {"seed": [0, 1], "update": np.arange(updates)}
+    shape = [len(x) for x in coords.values()]
+    values = np.arange(np.prod(shape), dtype=float).reshape(shape) ** 1.5
+    values.flat[0] = np.nan
+    steps = ("update", 2048 * np.arange(1, updates + 1))
+    return xr.Dataset(
+        {"return": (list(coords), values), "entropy": (list(coords), 0 * values)},
+        axes | {"seed": [0, 1], "timesteps": steps},
     )
-    return xr.DataArray(
-        values,
-        dims=("beta_1", "lr", "seed"),
-        coords={"beta_1": [0.0, 0.9, 0.99], "lr": [0.004, 0.008], "seed": [0, 1, 2, 3]},
-    )
 
 
-@checker
-def check_main_effect(main_effect) -> str:
-    """练习 10.1：``main_effect(scores, key)`` → 主效应，(key,)。"""
-    scores = _tiny_grid()
-    answer = main_effect(scores.copy(), "beta_1")
-    if answer is None:
-        raise Mistake("你的函数没有返回值。最后用 return 交出结果。")
-    result = np.asarray(answer, float)
-    averages = scores.mean(["lr", "seed"])
-    expected = (averages - scores.mean()).values
-    if result.shape == expected.shape and np.allclose(result, expected):
-        other = np.asarray(main_effect(scores.copy(), "lr"), float)
-        if other.shape != (2,) or not np.allclose(
-            other, (scores.mean(["beta_1", "seed"]) - scores.mean()).values
-        ):
-            raise Mistake('key = "beta_1" 时对，key = "lr" 时不对：别把轴的名字写死。')
-        return "每个取值比总平均高多少，加起来是 0。"
-    known_wrong = [
-        (averages.values, "还没有减去总平均：主效应要的是比平均高多少。"),
-        (scores.mean("beta_1").values, "平均反了：你把 beta_1 平均掉了。要留下它，平均掉别的。"),
-        ((scores.mean() - averages).values, "符号反了：比总平均高的，主效应是正的。"),
-        ((scores.mean("seed") - scores.mean()).values, "只平均掉了种子，还要平均掉别的键。"),
-        ((scores.isel(lr=0).mean("seed") - scores.mean()).values, "你只看了别的键的第一个取值；主效应要对它的所有取值求平均。"),
-        ((averages - averages[0]).values, "你减的是第一个取值；要减总平均。"),
-    ]  # fmt: skip
-    for wrong, hint in known_wrong:
-        if result.shape == wrong.shape and np.allclose(result, wrong):
-            raise Mistake(hint)
-    if result.shape != expected.shape:
-        raise Mistake(f"形状应当是 ({len(expected)},)，一个取值一个数；你的是 {result.shape}。")
-    raise Mistake(f"beta_1 的三个取值应当得到 {np.round(expected, 2)}，你的是 {result}。")
-
-
-@checker
-def check_honest_score(honest_score) -> str:
-    """练习 10.2：``honest_score(table, pick)``，table (cell, seed)：按前 pick 个种子挑，报其余种子的平均。"""
-    table = _tiny_grid().stack(cell=("beta_1", "lr")).transpose("cell", "seed").values
-    answer = honest_score(table.copy(), 3)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = np.asarray(answer, float)
-    if result.shape != ():
-        raise Mistake(f"要一个数：挑中的那一格在其余种子上的平均；你的形状是 {result.shape}。")
-    best = table[:, :3].mean(1).argmax()
-    known_wrong = [
-        (table[:, :3].mean(1).max(), "这是挑的时候看到的成绩，正是偏高的那个；要报的是其余种子上的。"),
-        (table[:, 3:].mean(1).max(), "你在其余的种子上又挑了一次最好的；格子要由前 pick 个种子定下。"),
-        (table[table.mean(1).argmax()].mean(), "挑和报用了同样的种子。"),
-        (table[best].mean(), "报的时候把挑选用过的种子也平均进去了。"),
-        (table[table.mean(1).argmax(), 3:].mean(), "挑的时候用了全部种子，其余的种子就不算没见过了。"),
-        (table[table[:, :3].mean(1).argmin(), 3:].mean(), "你挑了最差的一格：回报越大越好。"),
-        (float(best), "这是格子的编号；要的是它的成绩。"),
-    ]  # fmt: skip
-    if np.isclose(result, table[best, 3:].mean()):
-        if not np.isclose(float(honest_score(table.copy(), 2)), table[table[:, :2].mean(1).argmax(), 2:].mean()):  # fmt: skip
-            raise Mistake("pick = 3 时对，pick = 2 时不对：别把种子的个数写死。")
-        return "三个种子上最好的一格，在第四个种子上只有 2 分：看到的 70 分靠不住。"
-    for wrong, hint in known_wrong:
-        if np.isclose(result, wrong):
-            raise Mistake(hint)
-    raise Mistake(f"应当是 {table[best, 3:].mean():g}，你的是 {float(result):g}。")
-
-
-@checker
+@judged
 def check_explorer_data(prepare) -> str:
-    """练习 10.3：``prepare(ds, points)``：把 ``sweep`` 的结果变成 ReturnExplorer 收的样子。"""
-    updates = 12
-    values = np.arange(2 * 3 * 2 * updates, dtype=float).reshape(2, 3, 2, updates)
-    values[0, 0, 0, 0] = np.nan
-    ds = xr.Dataset(
-        {
-            "return": (("beta_1", "lr", "seed", "update"), values),
-            "entropy": (("beta_1", "lr", "seed", "update"), values * 0),
-        },
-        coords={
-            "beta_1": [0.0, 0.9],
-            "lr": [0.002, 0.004, 0.008],
-            "seed": [0, 1],
-            "timesteps": ("update", 2048 * np.arange(1, updates + 1)),
-        },
-    )
-    answer = prepare(ds.copy(deep=True), 4)
+    """练习 10.3：把 ``sweep`` 的结果变成 ReturnExplorer 收的样子。
+
+    结果是 Dataset，各维次序随意，收不收由探索器自己的检查说了算，所以判法写成函数。
+    """
+    two = {"beta_1": [0.0, 0.9], "lr": [0.002, 0.004, 0.008]}
+    for axes, updates, points in ((two, 12, 4), (two, 12, 6), ({"clip_eps": [0.1, 0.2]}, 20, 5)):  # fmt: skip
+        judge_explorer_data(prepare, sweep_result(axes, updates), tuple(axes), points)
+    return "探索器收下了：轴和点数换了也收。"
+
+
+def judge_explorer_data(prepare, ds: xr.Dataset, axes: tuple[str, ...], points: int) -> None:
+    """一份 ``sweep`` 的结果，缩成 points 个点：不对就抛出 ``Mistake``。"""
+    answer = prepare(ds.copy(deep=True), points)
     if answer is None:
         raise Mistake("你的函数没有返回值。")
     if isinstance(answer, xr.DataArray):
-        raise Mistake(
-            "你返回的是 DataArray；探索器要 Dataset，里面有名为 return 的变量：用 .to_dataset(name=…)。"
-        )
+        raise Mistake("你返回的是 DataArray；探索器要 Dataset，里面有名为 return 的变量：用 .to_dataset(name=…)。")  # fmt: skip
     if not isinstance(answer, xr.Dataset):
         raise Mistake(f"要返回 xarray.Dataset，你的是 {type(answer).__name__}。")
     if "return" in answer and "update" in answer["return"].dims:
         raise Mistake("return 还有 update 这一维：先用 thin 缩成 point。")
     try:
-        returns = check_dataset(answer, ("beta_1", "lr"))
+        returns = accept(answer, axes)
     except ValueError as error:
         raise Mistake(f"探索器不收：{error}") from None
-    if returns.sizes["point"] != 4:
-        raise Mistake(f"应当缩成 points = 4 个点，你的是 {returns.sizes['point']} 个。")
-    expected = np.nanmean(values.reshape(2, 3, 2, 4, 3), axis=-1)
-    if not np.allclose(returns.values, expected):
-        if np.isnan(returns.values).any():
-            raise Mistake(
-                "有 NaN 漏了进来：没有回合走完的更新要跳过，不能让它把一整段都变成 NaN。"
-            )
-        raise Mistake("数不对：每个点应当是它那一段更新里回报的平均。")
-    if answer["timesteps"].values.tolist() != [6144, 12288, 18432, 24576]:
+    if returns.sizes["point"] != points:
+        raise Mistake(f"应当缩成 points = {points} 个点，你的是 {returns.sizes['point']} 个。")
+    expected = thin(ds["return"], points).transpose(*axes, "seed", "point")
+    if returns.shape != expected.shape:
+        raise Mistake(f"各个轴的取值和种子都要留着：形状应当是 {expected.shape}，你的是 {returns.shape}。")  # fmt: skip
+    if np.isnan(returns.values).any():
+        raise Mistake("有 NaN 漏了进来：没有回合走完的更新要跳过，不能让它把一整段都变成 NaN。")
+    if not np.allclose(returns, expected):
+        raise Mistake("数不对：每个点应当是它那一段更新里回报的平均，NaN 跳过，不当作 0。")
+    if answer["timesteps"].values.tolist() != expected["timesteps"].values.tolist():
         raise Mistake("timesteps 应当是每一段最后一次更新的步数。")
-    return "探索器收下了。"

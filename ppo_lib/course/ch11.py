@@ -15,9 +15,15 @@ from ppo_lib.advantage import calculate_gae
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.ch05 import collect_late_observations
 from ppo_lib.course.ch07 import collect_one_batch, one_step
+from ppo_lib.course.exercises import AnswerExercise, Choice, FunctionExercise, Number
+from ppo_lib.course.exercises.sameness import Close
 from ppo_lib.course.experiment import Experiment, patched
-from ppo_lib.course.verdict import Mistake, checker
-from ppo_lib.diagnostics import cosine_similarity, global_norm, update_running_grad
+from ppo_lib.diagnostics import (
+    cosine_similarity,
+    global_norm,
+    masked_mean,
+    update_running_grad,
+)
 from ppo_lib.envs import make_env
 from ppo_lib.loss import Minibatch, clipped_objective, ppo_loss
 from ppo_lib.optimizer import annealed_lr
@@ -479,152 +485,221 @@ def try_alarm(alarm: Callable, runs: xr.Dataset) -> dict[str, float]:
 
 # ---------------------------------------------------------------- 练习
 
-
-TELLTALES = {
-    "K": {"explained_variance"},
-    "L": {"approx_kl"},
-    "M": {"value_loss"},
-}
-"""三份病历，最先该看的指标。"""
+LOW = "回报只说有病，不说是什么病：三份都低。"
+COLLAPSED = "熵塌下去是结果：策略不再随机，可能由许多种错造成。"
 
 
-@checker
-def check_exam(answer) -> str:
-    """练习 11.1：三份病历，各是哪个指标露了馅。"""
-    if not isinstance(answer, dict) or set(answer) != set(TELLTALES):
-        raise Mistake("请填一个字典，键是 K、L、M。")
-    hints = {
-        "K": "回报和熵只说它没学会。Critic 的哪个数，比“只猜平均值”还差得多，而且一直不好转？",
-        "L": "看最左边的几个点：哪个指标比健康的大出几千倍，之后再也没有动静？",
-        "M": "一个回合只有九步，折扣回报不超过 9。Critic 的误差平方的一半，能有这么大吗？",
-    }
-    common = {
-        "return": "回报只说有病，不说是什么病：三份都低。",
-        "entropy": "熵塌下去是结果：策略不再随机，可能由许多种错造成。",
-    }
-    for name, right in TELLTALES.items():
-        given = answer[name]
-        if given is ...:
-            raise Mistake(f"{name} 还没有填。")
-        if given not in VITALS:
-            raise Mistake(f"{given!r} 不在七个指标里；可以填的是 {'、'.join(VITALS)}。")
-        if given not in right:
-            raise Mistake(f"{name} 不是 {given}。{common.get(given, '')}{hints[name]}")
-    return "三个都对。" + "；".join(f"{name}：{NAMES[name]}" for name in TELLTALES) + "。"
+def telltale(right: str, hint: str, wrong: dict[str, str]) -> Choice:
+    """一份病历：最先该看的指标，没选中时的提示；选了 wrong 里的，先说它为什么不是。"""
+    wrong = {"return": LOW, "entropy": COLLAPSED} | wrong
+    return Choice(right, VITALS, {x: why + hint for x, why in wrong.items()}, hint)
 
+
+check_exam = AnswerExercise(
+    "练习 11.1：三份病历，各是哪个指标最先露了馅",
+    {
+        "K": telltale(
+            "explained_variance",
+            "Critic 的哪个数，比“只猜平均值”还差得多，而且一直不好转？",
+            {"value_loss": "K 的价值损失后来比健康的还小。"},
+        ),
+        "L": telltale(
+            "approx_kl",
+            "看最左边的几个点：哪个指标一开头就比健康的大出上万倍？",
+            {"clip_frac": "裁剪比例最多是 1，走得再远也就这么大。"},
+        ),
+        "M": telltale(
+            "value_loss",
+            "一个回合只有九步，折扣回报不超过 9。Critic 的误差平方的一半，能有这么大吗？",
+            {"grad_norm": "梯度后来也大得出奇，却是跟着另一个指标大起来的。"},
+        ),
+    },
+    praise="三个都对。" + "；".join(f"{name}：{NAMES[name]}" for name in EXAM) + "。",
+)
 
 RATIO = np.array([0.7, 0.85, 1.0, 1.15, 1.3, 1.6])
 ADVANTAGE = np.array([1.0, -1.0, 0.5, 2.0, -1.0, 1.0])
 V = np.array([1.0, 2.0, 3.0, 4.0])
 TARGET = np.array([3.0, 3.0, 5.0, 5.0])
-"""练习 11.2 的数。"""
+"""练习 11.2 的数，ε = 0.2。"""
+
+OUTSIDE = np.abs(RATIO - 1) > 0.2
+FLAT = np.where(ADVANTAGE > 0, RATIO > 1.2, RATIO < 0.8)  # 裁剪目标的导数是 0
+PULLED_BACK = "r = 0.7（A = 1）和 r = 1.3（A = -1）虽在界外，较小的那一项仍是 r·A，梯度不是 0。"
+
+check_by_hand = AnswerExercise(
+    "练习 11.2：手算裁剪比例、梯度是 0 的比例、解释方差",
+    {
+        "clip_frac": Number(
+            float(OUTSIDE.mean()),
+            {
+                3: "裁剪比例是一个 0 到 1 之间的数：个数除以 6。",
+                1 / 6: "你数的像是梯度为 0 的样本；clip_frac 不看优势，只看 |r - 1| > 0.2。",
+                2 / 6: "两侧都要数：r < 0.8 的也在界外。",
+                5 / 6: "界是 1 ± 0.2，不是 1：0.85 和 1.15 都在界内。",
+            },
+            "数一数有几个样本 |r - 1| > 0.2，除以 6。",
+            ratio=True,
+        ),
+        "梯度是 0 的比例": Number(
+            float(FLAT.mean()),
+            {
+                1: "要的是比例：个数除以 6。",
+                3 / 6: "界外的三个，不都没有梯度。" + PULLED_BACK,
+                2 / 6: "只有朝优势所指的方向越了界，梯度才是 0。" + PULLED_BACK,
+                5 / 6: "这是梯度不是 0 的比例。",
+                0: "有一个样本，朝优势所指的方向越了界。",
+            },
+            "只有朝优势所指的方向越了界，梯度才是 0：第 7 章的那张表。",
+            ratio=True,
+        ),
+        "解释方差": Number(
+            float(1 - np.var(TARGET - V) / np.var(TARGET)),
+            {
+                -1.5: "你用的是误差的平方的平均，没有减去误差的平均。解释方差用的是方差。",
+                2.5: "这是误差的平方的平均除以目标的方差。误差要先减去自己的平均，最后用 1 减。",
+                0.25: "这是 Var(目标 - V) / Var(目标)，还要用 1 去减。",
+                0.8: "分母要用目标的方差，不是 V 的；它也不是相关系数的平方。",
+                0.5: "你用的像是标准差；要用方差。",
+                -3: "比反了：目标的方差在分母上。",
+                -0.25: "分子用成了 V 的方差；要用误差（目标 - V）的方差。",
+                1.25: "这是 V 的方差与目标的方差之比；分子要用误差（目标 - V）的方差，再用 1 减。",
+            },
+            "先算误差（目标 - V），求方差，除以目标的方差，再用 1 减。",
+            ratio=True,
+        ),
+    },
+    praise="V 整体低了 1.5，解释方差仍有 0.75：它看不见整体的偏移。",
+)  # fmt: skip
 
 
-@checker
-def check_by_hand(fraction, zero_gradient, explained) -> str:
-    """练习 11.2：手算裁剪比例、梯度为 0 的比例、解释方差。"""
-    fraction, zero_gradient, explained = float(fraction), float(zero_gradient), float(explained)
-    if not np.isclose(fraction, 3 / 6, atol=5e-3):
-        if np.isclose(fraction, 3) or np.isclose(fraction, 50):
-            raise Mistake("裁剪比例是一个 0 到 1 之间的数：个数除以 6。")
-        if np.isclose(fraction, 1 / 6, atol=5e-3):
-            raise Mistake("你数的像是梯度为 0 的样本；clip_frac 不看优势，只看 |r - 1| > 0.2。")
-        if np.isclose(fraction, 2 / 6, atol=5e-3):
-            raise Mistake("两侧都要数：r < 0.8 的也在界外。")
-        if np.isclose(fraction, 5 / 6, atol=5e-3):
-            raise Mistake("界是 1 ± 0.2，不是 1：0.85 和 1.15 都在界内。")
-        raise Mistake("裁剪比例：数一数有几个样本 |r - 1| > 0.2，除以 6。")
-    if not np.isclose(zero_gradient, 1 / 6, atol=5e-3):
-        if np.isclose(zero_gradient, 3 / 6, atol=5e-3):
-            raise Mistake(
-                "界外的三个，不都没有梯度：A > 0 而 r < 0.8，A < 0 而 r > 1.2，都往回拉。"
-            )
-        raise Mistake("只有朝优势所指的方向越了界，梯度才是 0：第 7 章的那张表。")
-    if np.isclose(explained, 0.75, atol=5e-3):
-        return "V 整体低了 1.5，解释方差仍有 0.75：它看不见整体的偏移。"
-    known_wrong = [
-        (-1.5, "你用的是误差的平方的平均，没有减去误差的平均。解释方差用的是方差。"),
-        (0.25, "这是 Var(目标 - V) / Var(目标)，还要用 1 去减。"),
-        (0.8, "分母用成了 V 的方差；应当是目标的方差。"),
-        (-0.25, "比反了：目标的方差在分母上。"),
-    ]
-    for wrong, hint in known_wrong:
-        if np.isclose(explained, wrong, atol=5e-3):
-            raise Mistake(hint)
-    raise Mistake("解释方差：先算误差（目标 - V），求方差，除以目标的方差，再用 1 减。")
+class CloseOrNone(Close):
+    """都没有返回值，也算相同：认得出“空的时候返回 None”。"""
+
+    def __call__(self, got, expected) -> bool:
+        return got is None if expected is None else super().__call__(got, expected)
 
 
-@checker
-def check_masked_mean(mean) -> str:
-    """练习 11.3：只对走完的回合求平均，一个也没有时是 NaN。"""
-    x = np.array([10.0, 3.0, 7.0, 20.0])
-    some, none = np.array([True, False, False, True]), np.zeros(4, bool)
-    answer = mean(jnp.asarray(x), jnp.asarray(some))
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = float(np.asarray(answer, float).squeeze()) if np.size(answer) == 1 else None
-    if result is None:
-        raise Mistake(f"要一个数；你的形状是 {np.shape(answer)}。")
-    if not np.isclose(result, 15.0):
-        if np.isclose(result, 10.0):
-            raise Mistake("你对全部位置求了平均。只看 ended 为真的那些。")
-        if np.isclose(result, 7.5):
-            raise Mistake("没走完的位置换成了 0，却仍然除以 4。要除以走完的个数。")
-        if np.isclose(result, 30.0):
-            raise Mistake("这是和，还没有除以个数。")
-        raise Mistake(f"x = [10, 3, 7, 20]、第 1 和第 4 个走完时应当是 15，你的是 {result:g}。")
-    empty = float(np.asarray(mean(jnp.asarray(x), jnp.asarray(none)), float))
-    if empty == 0:
-        raise Mistake(
-            "一个也没有走完时你给了 0：在奖励是负数的任务里，它看起来就是满分。给 NaN。"
-        )
-    if not np.isnan(empty):
-        raise Mistake(f"一个也没有走完时应当是 NaN，你的是 {empty:g}。")
-    try:
-        traced = float(jax.jit(mean)(jnp.asarray(x), jnp.asarray(some)))
-    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
-        return (
-            "数都对。不过它进不了编译的程序：那里数组的形状不能由数据决定，也不能用 if 看数据。"
-            "库里用 jnp.where，见参考答案。"
-        )
-    if not np.isclose(traced, 15.0):
-        raise Mistake("单独调用是对的，编译之后不对：别在函数里用外面的变量。")
-    return "走完的求平均，一个也没有时是 NaN，编译之后也一样。"
+def masked_inputs(rng):
+    """一个也没选中的，只选中一个的，全选中的，平均恰好是 0 的；形状换几种。"""
+    x = np.float32([10, 3, 7, 20])
+    yield x, np.array([True, False, False, True])
+    yield x, np.zeros(4, bool)
+    yield x, np.ones(4, bool)
+    yield np.float32([-5, 2, 9, 5]), np.array([True, False, False, True])
+    yield np.float32([-200]), np.array([False])
+    for shape, chosen in (((3, 4), 5), ((3, 4), 0), ((6,), 1), ((6,), 3)):
+        mask = rng.permutation(np.arange(np.prod(shape)) < chosen).reshape(shape)
+        yield np.float32(rng.integers(-200, 0, shape)), mask
 
 
-@checker
-def check_running(step) -> str:
-    """练习 11.4：一步滑动梯度：先比余弦，再更新。"""
-    running, grad, decay = np.array([1.0, 0.0]), np.array([0.6, 0.8]), 0.5
-    answer = step(running, grad, decay)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise Mistake("要返回两样：(余弦, 新的滑动梯度)。")
-    cosine, new = float(answer[0]), np.asarray(answer[1], float)
-    right = decay * running + (1 - decay) * grad
-    if new.shape != (2,):
-        raise Mistake("新的滑动梯度应当与梯度同形状。两样的次序是 (余弦, 新的滑动梯度)。")
-    included = grad @ right / np.linalg.norm(right)
-    if np.allclose(new, right) and np.isclose(cosine, included, atol=1e-4):
-        raise Mistake("你先更新、再比：平均里已经含有这个梯度，余弦偏高。先比，再更新。")
-    if np.isclose(cosine, grad @ running / (np.linalg.norm(running) ** 2), atol=1e-4):
-        other = step(3 * running, 2 * grad, decay)
-        if not np.isclose(float(other[0]), 0.6, atol=1e-4):
-            raise Mistake("只算了内积，没有除以两个长度。")
-    if not np.isclose(cosine, 0.6, atol=1e-4):
-        raise Mistake("余弦 = 内积 / (两个长度的乘积)。用的是旧的滑动梯度。")
-    if np.allclose(new, (1 - 0.5) * running) or np.allclose(new, grad):
-        raise Mistake("新的滑动梯度 = decay·旧 + (1 - decay)·新，两项都要有。")
-    unequal = np.asarray(step(running, grad, 0.9)[1], float)
-    if np.allclose(unequal, 0.1 * running + 0.9 * grad):
-        raise Mistake("decay 乘错了：它乘旧的，1 - decay 乘新的。")
-    if not np.allclose(new, right) or not np.allclose(unequal, 0.9 * running + 0.1 * grad):
-        raise Mistake("新的滑动梯度 = decay·旧 + (1 - decay)·新。")
-    try:
-        first = float(step(np.zeros(2), grad, decay)[0])
-    except ZeroDivisionError:
-        first = np.nan
-    if np.isnan(first):
-        raise Mistake("第一步时滑动梯度是零向量，余弦是 0 除以 0。库里记 0。")
-    return "先比、再平均；第一步记 0。"
+def sum_where(x, mask):
+    """选中的加起来。"""
+    return jnp.where(mask, x, 0).sum()
+
+
+ONE_MASK = (jnp.float32([10, 3, 7, 20]), jnp.array([True, False, False, True]))
+
+check_masked_mean = FunctionExercise(
+    "练习 11.3：只对走完的回合求平均，一个也没有时是 NaN",
+    masked_mean,
+    masked_inputs,
+    {
+        "你对全部位置求了平均。只看 mask 为真的那些。": lambda x, mask: x.mean(),
+        "没选中的位置换成了 0，却仍然除以全部的个数。要除以选中的个数。": lambda x, mask: jnp.where(mask, x, 0).mean(),
+        "没选中的位置换成 0、除以全部的个数了；一个也没有时倒是对的。要除以选中的个数。": lambda x, mask: jnp.where(mask.any(), jnp.where(mask, x, 0).mean(), jnp.nan),
+        "这是和，还没有除以个数；一个也没有时要给 NaN。": sum_where,
+        "这是和，还没有除以个数。": lambda x, mask: jnp.where(mask.any(), sum_where(x, mask), jnp.nan),
+        "别处都对；一个也没有时你给了 0：在奖励是负数的任务里，它看起来就是满分。给 NaN。": lambda x, mask: sum_where(x, mask) / jnp.maximum(mask.sum(), 1),
+        "别处都对；一个也没有时你的函数没有返回值（None）。要给 NaN：画图和求平均时，它会被认作缺的数。": lambda x, mask: masked_mean(x, mask) if mask.any() else None,
+        "别处都对；一个也没有时你给了全部位置的平均。那时没有数可平均，给 NaN。": lambda x, mask: masked_mean(x, mask) if mask.any() else x.mean(),
+        "反了：mask 为真的才算。": lambda x, mask: masked_mean(x, ~mask),
+        "没选中的位置换成 NaN 以后，普通的平均也成了 NaN。换成 0，再除以选中的个数。": lambda x, mask: jnp.where(mask, x, jnp.nan).mean(),
+        "你拿和是不是 0 来判断空不空。选中的数加起来可以恰好是 0；要看个数。": lambda x, mask: jnp.where(sum_where(x, mask) == 0, jnp.nan, masked_mean(x, mask)),
+        "你沿一个轴求了平均；x 是二维时也要一个数。": lambda x, mask: sum_where(x, mask) / mask.sum() if x.ndim == 1 else jnp.where(mask, x, 0).sum(0) / mask.sum(0),
+    },
+    praise="选中的求平均，一个也没有时是 NaN。",
+    returns="一个数",
+    remarks={
+        "不过它进不了编译的程序：那里要用 jnp，数组的形状不能由数据决定，也不能用 if 看数据。库里的写法见参考答案。": lambda f: jnp.isclose(jax.jit(f)(*ONE_MASK), 15.0),
+    },
+    close=CloseOrNone(),
+    jax_arrays=True,
+)  # fmt: skip
+
+
+def running_step(running, grad, decay):
+    """一步滑动梯度：（与旧的比的余弦，新的滑动梯度）；有一个是零向量时余弦记 0。"""
+    norms = np.linalg.norm(running) * np.linalg.norm(grad)
+    cosine = running @ grad / norms if norms > 0 else 0.0
+    return cosine, decay * running + (1 - decay) * grad
+
+
+def running_inputs(rng):
+    """三种零向量，同向、反向、垂直；长度、维数、衰减率都换。"""
+    zero, first, second = np.zeros(2), np.array([3.0, 4.0]), np.array([1.0, -0.5])
+    yield zero, first, 0.9
+    yield first, zero, 0.5
+    yield zero, zero, 0.9
+    yield first, second, 0.0
+    yield np.array([1.0, 0.0]), np.array([0.6, 0.8]), 0.5
+    yield np.array([1.0, 0.0]), np.array([0.0, 2.0]), 0.9
+    yield np.array([2.0, 1.0]), np.array([-4.0, -2.0]), 0.8
+    for size, decay in ((3, 0.9), (3, 0.99), (5, 0.5), (5, 0.7)):
+        yield rng.normal(0, 2, size).round(1) + 0.05, rng.normal(0, 2, size).round(1) + 0.05, decay  # fmt: skip
+
+
+def cosine_of(a, b, empty=0.0):
+    """余弦；有一个是零向量时是 empty。"""
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    return a @ b / norms if norms > 0 else empty
+
+
+def smoothed(running, grad, decay):
+    """新的滑动梯度。"""
+    return decay * running + (1 - decay) * grad
+
+
+def with_cosine(cosine):
+    """余弦换一种算法，平均不变。"""
+    return lambda running, grad, decay: (cosine(running, grad), smoothed(running, grad, decay))
+
+
+def with_average(average):
+    """平均换一种算法，余弦不变。"""
+    return lambda r, g, d: (cosine_of(r, g), average(r, g, d))
+
+
+NO_GUARD = "零向量的长度是 0，0 除以 0 得 NaN。"
+
+check_running = FunctionExercise(
+    "练习 11.4：一步滑动梯度，先比余弦，再更新",
+    running_step,
+    running_inputs,
+    {
+        "你先更新、再比：平均里已经含有这个梯度，余弦偏高。先比，再更新。": lambda r, g, d: (cosine_of(smoothed(r, g, d), g), smoothed(r, g, d)),
+        "余弦比的是旧的滑动梯度与这一个梯度；你比的是新旧两个滑动梯度。": lambda r, g, d: (cosine_of(r, smoothed(r, g, d)), smoothed(r, g, d)),
+        NO_GUARD + "有一个是零向量时，余弦记 0。": with_cosine(lambda r, g: cosine_of(r, g, np.nan)),
+        NO_GUARD + "滑动梯度是零向量时你照顾到了，这一个梯度也可能是。": with_cosine(lambda r, g: cosine_of(r, g, np.nan if r.any() else 0.0)),
+        NO_GUARD + "这一个梯度是零向量时你照顾到了，滑动梯度也可能是（第一步就是）。": with_cosine(lambda r, g: cosine_of(r, g, np.nan if g.any() else 0.0)),
+        "有一个是零向量时，你的余弦是 1；没有方向可比，记 0。": with_cosine(lambda r, g: cosine_of(r, g, 1.0)),
+        "这是内积，没有除以两个长度。": with_cosine(lambda r, g: r @ g),
+        "内积只除以了滑动梯度的长度，还要除以这一个梯度的。": with_cosine(lambda r, g: cosine_of(r, g) * np.linalg.norm(g)),
+        "内积只除以了这一个梯度的长度，还要除以滑动梯度的。": with_cosine(lambda r, g: cosine_of(r, g) * np.linalg.norm(r)),
+        "余弦的符号反了：同向是 1。": with_cosine(lambda r, g: -cosine_of(r, g)),
+        "余弦有正有负，你取了绝对值。": with_cosine(lambda r, g: abs(cosine_of(r, g))),
+        "decay 乘错了：它乘旧的，1 - decay 乘新的。": with_average(lambda r, g, d: smoothed(g, r, d)),
+        "新的滑动梯度里没有旧的：decay·旧 + (1 - decay)·新，两项都要有。": with_average(lambda r, g, d: (1 - d) * g),
+        "新的滑动梯度里只有这一个梯度：decay·旧 + (1 - decay)·新，两项都要有。": with_average(lambda r, g, d: g),
+        "新的滑动梯度里没有这一个梯度：decay·旧 + (1 - decay)·新，两项都要有。": with_average(lambda r, g, d: d * r),
+        "滑动梯度没有更新：你返回的是旧的。": with_average(lambda r, g, d: r),
+        "这一个梯度没有乘 1 - decay，平均会越滚越大。": with_average(lambda r, g, d: d * r + g),
+        "旧的滑动梯度没有乘 decay，平均会越滚越大。": with_average(lambda r, g, d: r + (1 - d) * g),
+        "你写成了新旧各一半；旧的乘 decay，新的乘 1 - decay。": with_average(lambda r, g, d: (r + g) / 2),
+        "两样的次序反了：先余弦，后新的滑动梯度。": lambda r, g, d: (smoothed(r, g, d), cosine_of(r, g)),
+        "只返回了新的滑动梯度；要返回两样：余弦，新的滑动梯度。": smoothed,
+        "只返回了余弦；要返回两样：余弦，新的滑动梯度。": lambda r, g, d: cosine_of(r, g),
+    },
+    praise="先比，再平均；有一个是零向量时记 0。",
+    outputs=("余弦", "新的滑动梯度"),
+)  # fmt: skip

@@ -15,6 +15,7 @@ from ppo_lib.course.exercises.answer import (
     Shape,
     Subset,
 )
+from ppo_lib.course.exercises.edits import edited
 from ppo_lib.course.exercises.function import FunctionExercise
 from ppo_lib.course.exercises.judged import judged
 from ppo_lib.course.exercises.verdict import Mistake, Verdict
@@ -29,5 +30,6 @@ __all__ = [
     "Shape",
     "Subset",
     "Verdict",
+    "edited",
     "judged",
 ]

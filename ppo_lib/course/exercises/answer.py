@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -26,13 +25,15 @@ def parse_number(raw: Any) -> float:
     if isinstance(raw, (bool, np.bool_)):
         raise Mistake(f"要一个数，{raw} 是真假。")
     if isinstance(raw, str):
-        text = raw.strip().replace("−", "-").replace("，", ",").replace(",", "")
+        text = raw.strip().replace("−", "-").replace("，", "").replace(",", "")
+        percent = text.endswith(("%", "％"))
         try:
-            if text.endswith(("%", "％")):
-                return float(text[:-1]) / 100
-            return float(Fraction(text)) if "/" in text else float(text)
+            above, _, below = text.rstrip("%％ ").partition("/")
+            return float(above) / float(below or 1) / (100 if percent else 1)
         except (ValueError, ZeroDivisionError):
-            raise Mistake(f"{raw!r} 不是一个数。") from None
+            raise Mistake(f"“{raw.strip()}” 不是一个数。") from None
+    if raw is None:
+        raise Mistake("要一个数，你给的是 None：是不是哪个函数没有返回值？")
     try:
         array = np.asarray(raw, float)
     except (TypeError, ValueError):

@@ -52,6 +52,8 @@ class FunctionExercise:
         remarks: 提示 → 同样的函数，不成立也算对，只是提醒。
         close: 多近算相同。
         jax_arrays: 把 inputs 里 NumPy 的数组换成 JAX 的。
+        describe: 一组输入怎样说给读者；不给时写出全部的数。
+        seconds: 最多跑多久，秒。
     """
 
     def __init__(
@@ -69,11 +71,14 @@ class FunctionExercise:
         remarks: Mapping[str, Callable[[Callable], bool]] | None = None,
         close: Callable[[Any, Any], bool] | None = None,
         jax_arrays: bool = False,
+        describe: Callable[[tuple], str] | None = None,
+        seconds: float = SECONDS,
     ):
         self.task, self.reference, self.inputs, self.wrong = task, reference, inputs, wrong
         self.praise, self.returns, self.outputs = praise, returns, tuple(outputs)
         self.gradients, self.close = gradients, close or Close()
         self.rules, self.remarks, self.jax_arrays = rules or {}, remarks or {}, jax_arrays
+        self.describe, self.seconds = describe, seconds
         self.names = list(inspect.signature(reference).parameters)
         self.seed, self.__doc__ = 0, task
 
@@ -106,12 +111,14 @@ class FunctionExercise:
         if complaint := wrong_signature(function, self.names):
             return Verdict(False, complaint)
         try:
-            with time_limit(SECONDS):
+            with time_limit(self.seconds):
                 return self.judge(function)
         except Mistake as mistake:
             return Verdict(False, str(mistake))
         except TimeUp:
-            return Verdict(False, f"跑了 {SECONDS:.0f} 秒还没有结束：是不是有停不下来的循环？")
+            return Verdict(
+                False, f"跑了 {self.seconds:.0f} 秒还没有结束：是不是有停不下来的循环？"
+            )
 
     def judge(self, function: Callable) -> Verdict:
         """值、导数、另外的要求，依次查。"""
@@ -137,12 +144,16 @@ class FunctionExercise:
 
     def named(self, outcomes: list[Outcome]) -> str | None:
         """与哪一种写错的函数在每一组输入上都相同；没有就是 None。"""
+        if all(outcome.error is not None for outcome in outcomes):
+            return None  # 处处抛异常，看不出是哪种错
         for hint, wrong in self.wrong.items():
-            if all(
-                self.agree(got, run(wrong, case)) for got, case in zip(outcomes, self.cases)
-            ):
+            if self.behaves_like(wrong, outcomes):
                 return hint
         return self.named_by_form(outcomes)
+
+    def behaves_like(self, function: Callable, outcomes: list[Outcome]) -> bool:
+        """function 在每一组输入上的结果，是不是都与 outcomes 相同。"""
+        return all(self.agree(got, run(function, case)) for got, case in zip(outcomes, self.cases))
 
     def named_by_form(self, outcomes: list[Outcome]) -> str | None:
         """任何题目都可能犯的错：差一个负号，差一个倍数，不看输入。"""
@@ -171,7 +182,7 @@ class FunctionExercise:
         """没有认出是哪种错：说最小的一组不对的输入。"""
         wrong = [i for i, ok in enumerate(right) if not ok]
         # 只有一个数的例子看不出轴和形状，有别的就不拿它来说
-        first = next((i for i in wrong if np.size(self.expected[i].value) > 1), wrong[0])
+        first = next((i for i in wrong if total_size((self.expected[i].value,)) > 1), wrong[0])
         got, expected, case = outcomes[first], self.expected[first], self.cases[first]
         if got.error is not None:
             text = describe_error(got.error, function)
@@ -180,7 +191,8 @@ class FunctionExercise:
         elif got.value is None and got.printed:
             return "你的函数把结果打印了出来，却没有返回它：把 print 换成 return。"
         elif got.value is None:
-            return "你的函数没有返回值。最后用 return 交出结果。"
+            when = "" if all(o.value is None for o in outcomes) else f"{self.shown(case)} 时，"
+            return f"{when}你的函数没有返回值。最后用 return 交出结果。"
         elif got.value is ...:
             return "函数里还有 ... 没有换成你的代码。"
         else:
@@ -188,7 +200,9 @@ class FunctionExercise:
         return f"{self.shown(case)} 时，{text}{self.split(right)}"
 
     def shown(self, case: tuple) -> str:
-        """一组输入写成一行；函数、钥匙之类不写。"""
+        """一组输入写成一行；函数不写。"""
+        if self.describe is not None:
+            return self.describe(case)
         return "、".join(
             f"{name} = {show(x)}" for name, x in zip(self.names, case) if not callable(x)
         )
@@ -200,7 +214,7 @@ class FunctionExercise:
         text = f"（{len(right)} 组输入里对了 {sum(right)} 组"
         for name, column in zip(self.names, zip(*self.cases)):
             for feature, words in ((scalar, "都是"), (np.shape, "的形状都是")):
-                if any(callable(x) for x in column):
+                if self.describe or any(callable(x) for x in column):
                     continue
                 values = [feature(x) for x in column]
                 good = {v for v, ok in zip(values, right) if ok}
@@ -216,13 +230,16 @@ class FunctionExercise:
         if all(map(self.agree, got, right)):
             return
         for hint, f in self.wrong.items():
-            if all(self.agree(g, self.gradient(f, case)) for g, case in zip(got, self.cases)):
+            same = all(
+                self.agree(g, self.gradient(f, case)) for g, case in zip(got, self.cases)
+            )
+            if same and self.behaves_like(f, self.expected):
                 raise Mistake(hint)
         first = [self.agree(*pair) for pair in zip(got, right)].index(False)
         if got[first].error is not None:
             raise Mistake("值都对；求导时出错。" + describe_error(got[first].error, function))
         names = tuple(f"对 {self.names[i]} 的导数" for i in self.gradients)
-        if not any(np.any(x) for x in got[first].value):
+        if not any(np.any(x) for x in jax.tree.leaves(got[first].value)):
             raise Mistake(
                 f"值都对，{'、'.join(names)}却是 0：中间用了 stop_gradient，或者变成了 NumPy 的数。"
             )
@@ -242,8 +259,12 @@ class FunctionExercise:
 
 
 def total_size(case: tuple) -> int:
-    """一组输入一共多少个数。"""
-    return sum(int(np.size(x)) for x in case if not callable(x))
+    """一组输入（或几样结果）一共多少个数。"""
+    return sum(
+        total_size(tuple(x)) if isinstance(x, (tuple, list)) else int(np.size(x))
+        for x in case
+        if not callable(x)
+    )
 
 
 def scalar(x: Any):

@@ -16,23 +16,25 @@ from ppo_lib.course.exercises.running import (
 from ppo_lib.course.exercises.verdict import Mistake, Verdict
 
 
-def judged(judge: Callable[..., str]) -> Callable[..., Verdict]:
+def judged(judge: Callable[..., str] | None = None, *, seconds: float = SECONDS):
     """把 ``judge`` 变成检查：它返回一句肯定的话，或者抛出 ``Mistake("可能的原因")``。
 
-    没有写的答案、停不下来的和抛出别的异常的，也都变成一句中文的 ``Verdict``。
+    没有写的答案、停不下来的（超过 seconds 秒）和抛出别的异常的，也都变成一句中文的 ``Verdict``。
     """
+    if judge is None:
+        return functools.partial(judged, seconds=seconds)
 
     @functools.wraps(judge)
     def check(*answers) -> Verdict:
         if any(is_unwritten(x) or callable(x) and is_empty(x) for x in answers):
             return Verdict(False, "把 ... 换成你的答案，再运行这一格。")
         try:
-            with time_limit(SECONDS):
+            with time_limit(seconds):
                 return Verdict(True, judge(*answers))
         except Mistake as mistake:
             return Verdict(False, str(mistake))
         except TimeUp:
-            return Verdict(False, f"跑了 {SECONDS:.0f} 秒还没有结束：是不是有停不下来的循环？")
+            return Verdict(False, f"跑了 {seconds:.0f} 秒还没有结束：是不是有停不下来的循环？")
         except Exception as error:
             function = next((x for x in answers if callable(x)), None)
             return Verdict(False, describe_error(error, function))

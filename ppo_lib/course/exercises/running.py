@@ -11,6 +11,7 @@ import linecache
 import signal
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,7 +61,8 @@ def run(function: Callable, inputs: tuple) -> Outcome:
     given = copy.deepcopy(inputs)
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # 空的平均之类，结果里看得出来
             value, error = function(*given), None
     except Exception as caught:
         value, error = None, caught
@@ -142,6 +144,8 @@ def meaning(error: BaseException) -> str:
         return "你写的 assert 没有成立。"
     if "broadcast" in text or "incompatible shapes" in text:
         return "两个数组的形状合不到一起。"
+    if "JAX arrays are immutable" in text:
+        return "JAX 的数组不能就地改动：用 x = x.at[i].set(…) 得到一个新的。"
     if isinstance(error, TypeError) and "NoneType" in text:
         return "有一个值是 None：多半是哪个函数没有返回值。"
     if isinstance(error, TypeError):

@@ -1,13 +1,16 @@
 """两个结果是不是相同；不同时，用中文说清楚差在哪里。
 
-几样结果写成元组，逐样比；一串数、数组、xarray 都当作数组，形状相同、数也相近才算相同。
+几样结果写成元组，逐样比；字典逐键比（多出的键不管）；一串数、数组、xarray 都当作数组，形状相同、数也相近才算相同。
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
+import xarray as xr
 
 
 class Close:
@@ -18,9 +21,15 @@ class Close:
 
     def __call__(self, got: Any, expected: Any) -> bool:
         """got 与 expected 是不是相同；两边都是 NaN 的位置算相同。"""
+        if expected is None:
+            return got is None
         if isinstance(expected, tuple):
             parts = as_parts(got, len(expected))
             return parts is not None and all(map(self, parts, expected))
+        if isinstance(fields(expected), dict):
+            got, expected = fields(got), fields(expected)
+            same_keys = isinstance(got, dict) and set(got) >= set(expected)
+            return same_keys and all(self(got[key], x) for key, x in expected.items())
         if isinstance(expected, (set, frozenset)):
             return as_set(got) == set(expected)
         if isinstance(expected, str):
@@ -45,9 +54,16 @@ def as_array(x: Any) -> np.ndarray | None:
 
 def as_parts(x: Any, count: int) -> list | None:
     """变成 count 样东西；不是这么多样就是 None。"""
-    if isinstance(x, (str, dict, set)) or not hasattr(x, "__len__") or np.ndim(x) == 0 and not isinstance(x, (tuple, list)):  # fmt: skip
+    if not isinstance(x, (tuple, list)) and np.ndim(x) == 0:
         return None
     return list(x) if len(x) == count else None
+
+
+def fields(x: Any) -> Any:
+    """dataclass（例如环境的状态）变成字典，别的不动。"""
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
+    return x
 
 
 def as_set(x: Any) -> set | None:
@@ -63,10 +79,14 @@ def show(x: Any) -> str:
     if isinstance(x, (str, dict, set, frozenset)) or x is None:
         return repr(x)
     if isinstance(x, tuple):
-        return "(" + "，".join(map(show, x)) + ")"
-    array = np.asarray(x) if not hasattr(x, "dims") else x.values
+        return "(" + "，".join(map(show, x)) + ("，)" if len(x) == 1 else ")")
+    if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return "一把钥匙" if x.shape == () else f"{x.shape} 把钥匙"
+    if isinstance(x, xr.DataArray):
+        return f"({'、'.join(map(str, x.dims))}) {show(x.values)}"
+    array = np.asarray(x)
     if array.dtype.kind not in "biuf":
-        return repr(x)[:80]
+        return repr(x) if len(repr(x)) < 80 else f"{repr(x)[:80]}……"
     if array.size > 24:
         return f"形状 {array.shape} 的数组"
     return np.array2string(
@@ -91,9 +111,17 @@ def explain(got: Any, expected: Any, close: Close, returns: str, names: tuple[st
             return (
                 f"应当返回 {len(expected)} 样：{'、'.join(names)}；你返回的是 {describe(got)}。"
             )
+        names = names or [f"第 {i} 样" for i in range(1, len(parts) + 1)]
         for name, part, right in zip(names, parts, expected):
             if not close(part, right):
-                return f"{name}不对。" + explain(part, right, close, "", ())
+                return f"“{name}”不对。" + explain(part, right, close, "", ())
+    if isinstance(fields(expected), dict):
+        got, expected = fields(got), fields(expected)
+        if not isinstance(got, dict) or not set(got) >= set(expected):
+            missing = set(expected) - set(got if isinstance(got, dict) else ())
+            return f"应当返回字典，少了 {'、'.join(sorted(map(str, missing)))}。"
+        key = next(key for key, x in expected.items() if not close(got[key], x))
+        return f"“{key}”不对。" + explain(got[key], expected[key], close, "", ())
     if isinstance(expected, (set, frozenset, str)):
         return f"应当是 {show(expected)}，你的是 {show(got) if as_set(got) is not None else describe(got)}。"  # fmt: skip
     result, right = as_array(got), as_array(expected)

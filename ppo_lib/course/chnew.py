@@ -1,0 +1,426 @@
+"""第 14 章的练习检查：从空文件写 PPO。五个函数各一道题，再爬探针的梯子，走 CartPole，与库逐次核对。"""
+
+from __future__ import annotations
+
+import functools
+import runpy
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppo_lib.config import PPOConfig
+from ppo_lib.course.ch13 import ANSWERS, PROBES, registered
+from ppo_lib.course.exercises import FunctionExercise, Mistake, edited, judged
+from ppo_lib.course.exercises.running import describe_error, run
+from ppo_lib.course.exercises.sameness import Close, explain
+from ppo_lib.course.from_scratch import (
+    Bench,
+    gae,
+    learn,
+    loss,
+    make_bench,
+    rollout,
+    scanned_gae,
+    scanned_learn,
+    scanned_rollout,
+    train,
+)
+from ppo_lib.diagnostics import global_norm
+from ppo_lib.policy import Policy, evaluate
+from ppo_lib.training import make_train
+
+# ---------------------------------------------------------------- 台子
+
+
+@functools.cache
+def small_bench(seed: int = 0) -> Bench:
+    """CartPole，三个环境各走 24 步：随机的策略走二十来步就倒，所以有终止。"""
+    return make_bench(
+        PPOConfig(
+            env_name="CartPole-v1", seed=seed, num_envs=3, num_steps=24, total_timesteps=720,
+            hidden_sizes=(8,), update_epochs=3, num_minibatches=4, shuffle="samples", ent_coef=0.02, vf_coef=0.7,
+        )  # fmt: skip
+    )
+
+
+@functools.cache
+def probe_bench(name: str, seed: int = 0) -> Bench:
+    """探针上的台子：30 次更新，一次 16 个环境各走 8 步。"""
+    with registered(name):
+        return make_bench(
+            PPOConfig(
+                env_name=name, seed=seed, num_envs=16, num_steps=8, total_timesteps=30 * 16 * 8,
+                hidden_sizes=(16,), update_epochs=4, num_minibatches=2, shuffle="samples", lr=3e-2,
+                gamma=0.5,
+                ent_coef=0.0, vf_coef=0.7,
+            )  # fmt: skip
+        )
+
+
+def benches() -> tuple[Bench, Bench]:
+    """检查前几个函数用的两张台子：一张有终止，一张有截断。"""
+    return small_bench(), probe_bench("EndlessCue-probe")
+
+
+def experience(bench: Bench, update: int) -> dict:
+    """照参考答案采一批经验，配上优势和目标。"""
+    env = bench.start.env
+    batch = scanned_rollout(bench, bench.start.params, env.obs, env.state, bench.draws(update))[2]
+    ends = {x: batch[x] for x in ("reward", "value", "next_value", "terminated", "truncated")}
+    advantage, target = scanned_gae(
+        **ends, gamma=bench.hyper.gamma, gae_lambda=bench.hyper.gae_lambda
+    )
+    return batch | dict(advantage=advantage, target=target)
+
+
+def on_bench(place: int):
+    """一组输入怎样说给读者：在哪张台子上；台子是第几个参数。"""
+
+    def describe(case: tuple) -> str:
+        return f"环境是 {case[place].cfg.env_name}"
+
+    return describe
+
+
+# ---------------------------------------------------------------- 一：采样
+
+
+def rollout_inputs(rng):
+    for bench in benches():
+        for update in rng.choice(20, 2, replace=False):
+            env = bench.start.env
+            yield bench, bench.start.params, env.obs, env.state, bench.draws(int(update))
+
+
+ARRIVED = "next_value = bench.policy(params, next_obs)[1]"
+AFTER_RESET = (
+    "next_value = bench.policy(params, jnp.where((terminated | truncated)[:, None], "
+    "draws.fresh_obs[t], next_obs))[1]"
+)
+
+check_rollout = FunctionExercise(
+    "练习 14.1：走 num_steps 步，一步一步记下来",
+    rollout,
+    rollout_inputs,
+    {
+        "你记下的观测是走完之后的。动作是看着走之前的观测选的，要记那一个。": edited(rollout, "obs=obs, action", "obs=next_obs, action"),
+        "next_value 接成了新回合开头的价值。截断的那一步，它该是真正到达的状态的 V：先算，再重置。": edited(rollout, ARRIVED, AFTER_RESET),
+        "next_value 和 value 相同了：next_value 要由走完之后的观测算。": edited(rollout, ARRIVED, "next_value = value"),
+        "结束了的环境没有换成新回合的开头：观测和状态都要换。": edited(rollout, "ended = terminated | truncated", "ended = terminated & False"),
+        "结束了的环境，观测换了，状态没有换。": edited(rollout, "jnp.where(ended, fresh[t], old)", "old"),
+        "结束了的环境，状态换了，观测没有换。": edited(rollout, "obs = jnp.where(ended[:, None], draws.fresh_obs[t], next_obs)", "obs = next_obs"),
+        "只有终止的环境重置了：截断之后也是新的一回合。": edited(rollout, "ended = terminated | truncated", "ended = terminated"),
+        "只有截断的环境重置了：终止之后也是新的一回合。": edited(rollout, "ended = terminated | truncated", "ended = truncated"),
+        "动作没有抽：每一步都选了概率最大的。加上这一步的噪声再取最大。": edited(rollout, "log_probs + draws.noise[t]", "log_probs"),
+        "每一步都用了第 0 步的噪声：要用 draws.noise[t]。": edited(rollout, "draws.noise[t]", "draws.noise[0]"),
+        "log_prob 里放的是概率；要对数概率。": edited(rollout, "log_prob = log_probs[", "log_prob = jnp.exp(log_probs)["),
+        "每个样本的 log_prob 都取了第 0 个动作的：要取选中的那个动作。": edited(rollout, "jnp.arange(len(action)), action]", "jnp.arange(len(action)), 0]"),
+    },
+    praise="每一个字段都与库里采的相同，终止和截断之后都换上了新的开头。",
+    outputs=("最后的 obs", "最后的 state", "batch"),
+    describe=on_bench(0),
+    seconds=60,
+    close=Close(1e-3, 1e-4),
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 二：优势
+
+
+def gae_inputs(rng):
+    for steps, envs, gamma, gae_lambda in ((1, 1, 0.9, 0.6), (6, 2, 0.9, 0.6), (7, 3, 0.8, 1.0), (7, 3, 1.0, 0.3)):  # fmt: skip
+        reward, value, next_value = rng.integers(-20, 21, (3, steps, envs)) / 10
+        next_value[:-1] = value[1:]
+        terminated = rng.random((steps, envs)) < 0.25
+        truncated = ~terminated & (rng.random((steps, envs)) < 0.25)
+        if steps > 1:
+            terminated[1, 0], truncated[1, 0] = True, False
+            terminated[3, -1], truncated[3, -1] = False, True
+            terminated[4, 0] = truncated[4, 0] = False
+            next_value[3, -1] = 3.0
+        yield *map(np.float32, (reward, value, next_value)), terminated, truncated, gamma, gae_lambda  # fmt: skip
+
+
+DELTA = "gamma * next_value * (1 - terminated)"
+CARRY_ON = "carry_on = 1 - (terminated | truncated)"
+
+check_gae = FunctionExercise(
+    "练习 14.2：一批经验的优势和目标",
+    gae,
+    gae_inputs,
+    {
+        "δ 里终止的那一步仍接着 V(s')：终止之后没有以后。": edited(gae, DELTA, "gamma * next_value"),
+        "δ 里截断的那一步没有接 V(s')：截断只是不再看下去，价值还要接上。": edited(gae, DELTA, "gamma * next_value * (1 - (terminated | truncated))"),
+        "δ 里终止和截断弄反了。": edited(gae, DELTA, "gamma * next_value * (1 - truncated)"),
+        "优势没有断开：一回合的优势漏到了前一回合。": edited(gae, CARRY_ON, "carry_on = 1 - (terminated & False)"),
+        "优势只在终止处断开了；截断之后也是新的一回合。": edited(gae, CARRY_ON, "carry_on = 1 - terminated"),
+        "优势只在截断处断开了；终止处也要断开。": edited(gae, CARRY_ON, "carry_on = 1 - truncated"),
+        "递推里只乘了 γ，没有乘 λ。": edited(gae, "gamma * gae_lambda", "gamma"),
+        "递推里只乘了 λ，没有乘 γ。": edited(gae, "gamma * gae_lambda", "gae_lambda"),
+        "从前往后推了：这一步的优势要用后一步的，得从最后一步往前。": edited(edited(gae, "reversed(range(len(delta)))", "range(len(delta))"), "advantage.insert(0, following)", "advantage.append(following)"),
+        "往前推得对，可是排反了：最后一步的优势跑到了第 0 行。": edited(gae, "advantage.insert(0, following)", "advantage.append(following)"),
+        "目标应当是优势加 V(s)，你少加了。": edited(gae, "return advantage, advantage + value", "return advantage, advantage"),
+        "V(s') 前面忘了乘 γ。": edited(gae, DELTA, "next_value * (1 - terminated)"),
+    },
+    praise="终止和截断各断各的，几个环境互不相干。",
+    outputs=("优势", "目标"),
+    jax_arrays=True,
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 三：损失
+
+
+def minibatch_inputs(rng):
+    """参数与采样时的不同，所以概率比不是 1，有的样本在界外。"""
+    for bench in (small_bench(), probe_bench("MatchObs-probe")):  # 都有两个动作
+        batch = experience(bench, int(rng.integers(20)))
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+        moved = jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(np.float32), bench.start.params)  # fmt: skip
+        for size in (6, 24):
+            index = rng.choice(len(flat["action"]), size, replace=False)
+            yield moved, bench, jax.tree.map(lambda x: x[index], flat)
+
+
+NORMALIZED = "advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)"
+check_loss = FunctionExercise(
+    "练习 14.3：一个小批次的总损失",
+    loss,
+    minibatch_inputs,
+    {
+        "裁剪目标要被最大化，在损失里要带负号。": edited(loss, "(-objective", "(objective"),
+        "熵的符号反了：这样写会逼着策略变得确定。": edited(loss, "- hyper.ent_coef", "+ hyper.ent_coef"),
+        "价值损失忘了乘 vf_coef。": edited(loss, "hyper.vf_coef * value_loss", "value_loss"),
+        "价值损失里还有一个 1/2。": edited(loss, "0.5 * (value", "(value"),
+        "熵忘了乘 ent_coef。": edited(loss, "hyper.ent_coef * entropy", "entropy"),
+        "忘了熵那一项。": edited(loss, " - hyper.ent_coef * entropy", ""),
+        "忘了价值损失那一项：Critic 学不到东西。": edited(loss, " + hyper.vf_coef * value_loss", ""),
+        "优势没有在小批次里标准化：减平均，再除以标准差。": edited(loss, NORMALIZED, "advantage = advantage"),
+        "优势只减了平均，没有除以标准差。": edited(loss, NORMALIZED, "advantage = advantage - advantage.mean()"),
+        "取成较大者了：两项里要取较小的。": edited(loss, "jnp.minimum", "jnp.maximum"),
+        "没有裁剪：r·A 之外，还要有 clip(r)·A 的那一项。": edited(loss, "jnp.minimum(ratio * advantage, clipped * advantage)", "ratio * advantage"),
+        "只用了裁剪的那一项，没有与不裁剪的取较小者。": edited(loss, "jnp.minimum(ratio * advantage, clipped * advantage)", "clipped * advantage"),
+        "旧的对数概率要用经验里记下的 minibatch[\"log_prob\"]，不是用现在的参数重算：重算的话，比例总是 1。": edited(loss, 'log_prob - minibatch["log_prob"]', "log_prob - jax.lax.stop_gradient(log_prob)"),
+        "概率比上下颠倒了：新的除以旧的。": edited(loss, 'log_prob - minibatch["log_prob"]', 'minibatch["log_prob"] - log_prob'),
+        "概率比忘了取指数：对数概率之差还不是比。": edited(loss, 'jnp.exp(log_prob - minibatch["log_prob"])', 'log_prob - minibatch["log_prob"]'),
+        "Critic 学的是目标 minibatch[\"target\"]，不是旧的 V。": edited(loss, 'minibatch["target"]', 'minibatch["value"]'),
+        "你求了和；要对小批次求平均。": edited(loss, "* entropy).mean()", "* entropy).sum()"),
+    },
+    praise="值对，对参数的导数也对。",
+    returns="一个数，对小批次求平均",
+    gradients=(0,),
+    describe=on_bench(1),
+    seconds=60,
+    close=Close(1e-3, 1e-4),
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 四：学几遍
+
+
+def learn_inputs(rng):
+    for bench in benches():
+        for update in (1, 3):
+            start = bench.start
+            yield start.params, start.opt_state, bench, experience(bench, update), update
+
+
+check_learn = FunctionExercise(
+    "练习 14.4：一批经验学几遍",
+    learn,
+    learn_inputs,
+    {
+        "updates 里已经带了负号和学习率，加到参数上就是下降；你减了。": edited(learn, "jnp.add", "jnp.subtract"),
+        "优化器的状态没有传下去：每一步都从头开始，Adam 就没有了记忆。": edited(learn, "grad, opt_state, params)", "grad, optimizer.init(params), params)"),
+        "只学了一遍：orders(update) 的第一维是遍数。": edited(learn, "bench.orders(update):", "bench.orders(update)[:1]:"),
+        "每一遍只用了第一个小批次。": edited(learn, "for index in epoch:", "for index in epoch[:1]:"),
+        "小批次的次序总是第 0 次更新的：每次更新要重新打乱，用 bench.orders(update)。": edited(learn, "bench.orders(update)", "bench.orders(0)"),
+        "学习率没有退火：优化器要用 bench.optimizer(update)，update 是第几次更新。": edited(learn, "bench.optimizer(update)", "bench.optimizer(0)"),
+        "梯度每一步都在最初的参数上算：要用刚更新过的参数。": edited(learn, "jax.grad(loss)(params, bench", "jax.grad(loss)(bench.start.params, bench"),
+        "你把梯度直接加到了参数上，没有经过优化器。": edited(learn, "jnp.add, params, updates", "jnp.add, params, grad"),
+        "样本的编号是按 (num_steps, num_envs) 摊平的；你先交换了两维。": edited(learn, "x.reshape(-1, *x.shape[2:])", "x.swapaxes(0, 1).reshape(-1, *x.shape[2:])"),
+    },
+    praise="学完几遍的参数和优化器状态，都与库里的相同。",
+    outputs=("参数", "优化器状态"),
+    describe=on_bench(2),
+    seconds=120,
+    close=Close(2e-2, 2e-3),
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 五：串起来
+
+
+def train_inputs(rng):
+    for seed in rng.choice(50, 2, replace=False):
+        yield small_bench(int(seed)), 3
+
+
+check_train = FunctionExercise(
+    "练习 14.5：把四个函数串成训练",
+    train,
+    train_inputs,
+    {
+        "每次更新都从最初的环境出发：走完的 obs 和 state 要接着用。": edited(train, "obs, state, batch = rollout(", "_, _, batch = rollout("),
+        "每次更新用了同样的随机数：要用 bench.draws(update)。": edited(train, "bench.draws(update)", "bench.draws(0)"),
+        "参数没有传下去：每次更新都从最初的参数学起。": edited(train, "params, opt_state = learn(params,", "params, opt_state = learn(bench.start.params,"),
+        "优化器的状态没有传下去。": edited(train, "learn(params, opt_state,", "learn(params, bench.start.opt_state,"),
+        "采样用的一直是最初的参数：要用学过的。": edited(train, "rollout(bench, params,", "rollout(bench, bench.start.params,"),
+        "少做了一次更新。": edited(train, "range(num_updates)", "range(num_updates - 1)"),
+        "多做了一次更新。": edited(train, "range(num_updates)", "range(num_updates + 1)"),
+        "learn 收到的总是第 0 次更新：学习率不退火，次序也不换。": edited(train, "batch, update)", "batch, 0)"),
+    },
+    praise="三次更新之后，参数与库里的相同。",
+    returns="参数",
+    describe=on_bench(0),
+    seconds=120,
+    close=Close(2e-2, 2e-3),
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 六：探针的梯子
+
+LADDER = {
+    "ConstantReward-probe": ("一步，观测总是 0，得 1 分", "loss 里的价值损失，或 learn 里参数有没有真的动"),
+    "RewardIsObs-probe": ("一步，观测是 ±1，得同样的分", "loss 里 V 与目标的形状，或 rollout 里观测与奖励错开了一步"),
+    "DelayedReward-probe": ("两步，只有第二步得 1 分", "gae 里的 γ，或者回合的结尾没有断开"),
+    "Endless-probe": ("没有尽头，每四步超时一次", "gae 里截断的那一步有没有接上 next_value"),
+    "EndlessCue-probe": ("没有尽头，奖励是这一回合的 ±1", "rollout 里的 next_value 是不是接成了新回合的开头"),
+    "TwoActions-probe": ("一步，动作 1 得 1 分", "loss 里裁剪目标的正负，或 rollout 里记的是不是走出去的那个动作"),
+    "MatchObs-probe": ("一步，看着观测选动作", "rollout 里观测与动作错开了，或 loss 里旧的对数概率不是这个动作的"),
+}  # fmt: skip
+"""探针 → (它是什么，不过先疑心哪里)；由低到高。"""
+
+
+def learned(bench: Bench, params, name: str) -> np.ndarray:
+    """在一个探针上学到的 V 或动作 1 的概率，各个要看的观测处一个数。"""
+    log_probs, value = bench.policy(params, jnp.asarray(PROBES[name][1], jnp.float32))
+    return np.asarray(value if ANSWERS[name][0] == "V" else jnp.exp(log_probs[:, -1]))
+
+
+@judged(seconds=900)
+def check_ladder(train) -> str:
+    """练习 14.6：爬探针的梯子，一级不过就停下。"""
+    for level, (name, (what, suspect)) in enumerate(LADDER.items(), 1):
+        bench, (kind, answer) = probe_bench(name), ANSWERS[name]
+        got = learned(bench, train(bench, bench.cfg.num_updates), name)
+        if not (abs(got - answer) < 0.05).all():
+            raise Mistake(
+                f"第 {level} 级没过（{what}）：{kind}应当是 {answer}，你学到的是 {got.round(2).tolist()}。"
+                f"先疑心：{suspect}。"
+            )
+    return "七级都过了。"
+
+
+# ---------------------------------------------------------------- 七：CartPole，和库逐次核对
+
+CARTPOLE = PPOConfig(
+    env_name="CartPole-v1", total_timesteps=200_000, shuffle="samples"
+)
+
+
+def evaluated(bench: Bench, params, episodes: int = 50) -> float:
+    """参数不动，按概率抽动作，走 episodes 个回合，平均的回报。"""
+    one_seed = jax.tree.map(lambda x: np.asarray(x)[None], params)
+    policy = Policy(bench.cfg, one_seed, (bench.cfg.seed,), bench.cfg.num_updates)
+    return float(evaluate(policy, episodes, greedy=False, seed=1).seed_means[0])
+
+
+@judged(seconds=1800)
+def check_cartpole(train) -> str:
+    """练习 14.7：CartPole，20 万步。"""
+    bench = make_bench(CARTPOLE)
+    score = evaluated(bench, train(bench, bench.cfg.num_updates))
+    if score < PASSING:
+        raise Mistake(
+            f"学完之后平均只有 {score:.0f} 分，应当过 {PASSING}。前六题都过了吗？"
+        )
+    return f"你写的 PPO 学会了 CartPole：50 个回合平均 {score:.0f} 分。"
+
+
+PASSING = 450
+
+
+def library_params(bench: Bench, num_updates: int) -> list:
+    """库里的训练，每次更新之后的参数：第 0 项是起点。"""
+    update = jax.jit(make_train(bench.cfg).update)
+    state, found = bench.start, [bench.start.params]
+    for _ in range(num_updates):
+        state, _ = update(state, bench.hyper)
+        found.append(state.params)
+    return found
+
+
+def distance(params, others) -> float:
+    """两份参数差多少：差的长度除以 others 的长度。"""
+    difference = global_norm(jax.tree.map(jnp.subtract, params, others))
+    return float(difference / global_norm(others))
+
+
+def first_difference(pieces, bench: Bench, updates: int = 10) -> str | None:
+    """逐次更新、逐个函数与参考答案比，返回第一处不同；都相同就是 None。
+
+    每次更新都从参考答案走到的地方出发，所以前面的错不会连累后面的。pieces 有 rollout、gae、loss、learn
+    四个函数（一个模块就行）。
+    """
+    start = bench.start
+    params, opt_state, obs, state = start.params, start.opt_state, start.env.obs, start.env.state
+    gamma, gae_lambda = bench.hyper.gamma, bench.hyper.gae_lambda
+    for update in range(updates):
+        walk = (bench, params, obs, state, bench.draws(update))
+        obs, state, batch = scanned_rollout(*walk)
+        ends = [batch[x] for x in ("reward", "value", "next_value", "terminated", "truncated")]
+        advantage, target = scanned_gae(*ends, gamma, gae_lambda)
+        batch = batch | dict(advantage=advantage, target=target)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+        index = bench.orders(update)[0, 0]
+        sample = (params, bench, jax.tree.map(lambda x: x[index], flat))
+        study = (params, opt_state, bench, batch, update)
+        learnt = scanned_learn(*study)
+        for exercise, inputs, right in (
+            (check_rollout, walk, (obs, state, batch)),
+            (check_gae, (*ends, gamma, gae_lambda), (advantage, target)),
+            (check_loss, sample, loss(*sample)),
+            (check_learn, study, learnt),
+        ):
+            name = exercise.reference.__name__
+            got = run(getattr(pieces, name), inputs)
+            if got.error is not None:
+                return f"第 {update} 次更新，{name}：" + describe_error(got.error, getattr(pieces, name))
+            if not exercise.close(got.value, right):
+                why = explain(got.value, right, exercise.close, exercise.returns, exercise.outputs)
+                return f"第 {update} 次更新，{name}：{why}"
+        params, opt_state = learnt
+    return None
+
+
+def examine(path: str) -> bool:
+    """一个写着五个函数的文件，从头到尾检查一遍，逐项打印；全过返回 True。"""
+    space = runpy.run_path(path)
+    pieces = types.SimpleNamespace(**space)
+    for check in (check_rollout, check_gae, check_loss, check_learn, check_train):
+        name = check.reference.__name__
+        if name not in space:
+            print(f"{name}：文件里没有这个函数。")
+            return False
+        verdict = check(space[name])
+        print(f"{name}：{verdict}")
+        if not verdict:
+            return False
+    for what, step in {
+        "与库逐次核对": lambda: first_difference(pieces, make_bench(CARTPOLE)),
+        "探针的梯子": lambda: check_ladder(pieces.train),
+        "CartPole": lambda: check_cartpole(pieces.train),
+    }.items():
+        found = step()
+        print(f"{what}：{'十次更新，处处相同' if found is None else found}")
+        if isinstance(found, str) or found is not None and not found:
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(not examine(sys.argv[1]))
