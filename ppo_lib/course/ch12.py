@@ -1,4 +1,4 @@
-"""第 12 章的实验、奖励整形的反例、统计和练习检查。"""
+"""第 12 章的实验、奖励整形的反例、统计和练习。"""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ppo_lib import envs, training
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.ch10 import repeat_search
 from ppo_lib.course.comparison import Comparison, compare
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Subset, edited
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.plotting import COLORS
 from ppo_lib.recorded import load_runs
 from ppo_lib.statistics import difference_interval, final_scores, holm, resampled_differences
@@ -333,12 +333,17 @@ def search_by_halving(table, cells: int, trials: int = 2000) -> tuple[float, flo
 
 def halve(rows) -> tuple[int, int]:
     """逐轮淘汰，rows (格, 种子)：(剩下的是第几格, 它用了几个种子)。"""
-    alive, used = np.arange(len(rows)), 0
+    return halving(rows), len(rows).bit_length() - 1
+
+
+def halving(table) -> int:
+    """逐轮淘汰剩下的是第几格；第 k 轮比前 k 个种子的平均。table (格, 种子)。"""
+    alive, k = np.arange(len(table)), 0
     while len(alive) > 1:
-        used += 1
-        order = np.argsort(-rows[alive, :used].mean(axis=1), kind="stable")
+        k += 1
+        order = np.argsort(-table[alive, :k].mean(axis=1), kind="stable")
         alive = alive[order[: len(alive) // 2]]
-    return int(alive[0]), used
+    return int(alive[0])
 
 
 # ---------------------------------------------------------------- 练习
@@ -361,148 +366,164 @@ def loop_sum(shaping, loop=LOOP) -> float:
     return sum(shaping(*before, *after) for before, after in zip(loop[:-1], loop[1:]))
 
 
-@checker
-def check_potential_based(answer) -> str:
-    """练习 12.1：γ = 1 时，哪几种整形是势函数整形。"""
-    expected, chosen = {1, 3, 5}, {int(i) for i in answer}
-    if not chosen <= set(SHAPINGS):
-        raise Mistake("请填编号，1 到 5，例如 {1, 2}。")
-    if chosen == expected:
-        return "它们的势依次是 x、v²、x·v；绕任何一圈，和都是 0。"
-    if chosen == {2, 4}:
-        raise Mistake("反了：势函数整形绕一圈的和是 0，你选的是不为 0 的。")
-    if 2 in chosen:
-        raise Mistake("第 2 种往左退不扣分：来回走一趟，和是正的。绕一圈算一算。")
-    if 4 in chosen:
-        raise Mistake(
-            "第 4 种只看到达的状态，没有减去出发的：一直快速地动，就一直有分。绕一圈，和是正的。"
+check_potential_based = AnswerExercise(
+    "练习 12.1：哪几种整形是势函数整形",
+    {
+        "编号": Subset(
+            {1, 3, 5},
+            options=range(1, 6),
+            wrong={frozenset({2, 4}): "反了：势函数整形绕一圈的和是 0，你选的是不为 0 的。"},
+            extra={
+                2: "第 2 种往左退不扣分：来回走一趟，和是正的。绕一圈算一算。",
+                4: "第 4 种只看到达的状态，没有减去出发的：一直快速地动，就一直有分。绕一圈，和是正的。",
+            },
+            missing={
+                5: "还漏了：势可以是位置和速度的任何函数，不一定只含其中一个。",
+                3: "还漏了：写成“后一个状态的函数减去前一个状态的同一个函数”的，都算。",
+                1: "还漏了：γ = 1 时，位置的变化就是 Φ = x 的势函数整形。",
+            },
         )
-    if 5 in expected - chosen:
-        raise Mistake("还漏了：势可以是位置和速度的任何函数，不一定只含其中一个。")
-    if 3 in expected - chosen:
-        raise Mistake("还漏了：写成“后一个状态的函数减去前一个状态的同一个函数”的，都算。")
-    raise Mistake("还漏了：γ = 1 时，位置的变化就是 Φ = x 的势函数整形。")
+    },
+    praise="它们的势依次是 x、v²、x·v；绕任何一圈，和都是 0。",
+)  # fmt: skip
 
 
-@checker
-def check_my_shaping(shaping) -> str:
-    """练习 12.2：势函数整形，终止状态的势取 0。"""
-    potential, next_potential = jnp.array([3.0, -2.0, 5.0]), jnp.array([4.0, 1.0, -7.0])
-    terminated, gamma = jnp.array([False, False, True]), 0.9
-    answer = shaping(potential, next_potential, terminated, gamma)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    result = np.asarray(answer, float)
-    if result.shape != (3,):
-        raise Mistake(f"要逐步的奖励，形状 (batch,)，这里是 (3,)；你的是 {result.shape}。")
-    now, after, going_on = np.asarray(potential), np.asarray(next_potential), ~terminated
-    known_wrong = [
-        (gamma * after - now, "终止那一步的势要取 0：之后没有下一步把它减回来。"),
-        (after * going_on - now, "后一个状态的势忘了乘 γ：γ 不是 1 时，和就不能逐项相消。"),
-        (after - now, "忘了 γ，终止的势也没有取 0。"),
-        (now - gamma * after * going_on, "符号反了：是后一个减前一个。"),
-        (after * going_on - gamma * now, "γ 乘错了地方：它乘后一个状态的势。"),
-        (gamma * (after * going_on - now), "γ 只乘后一个状态的势，前一个不乘。"),
-        (
-            (gamma * after - now) * going_on,
-            "终止那一步，整项都成了 0。只有后一个状态的势取 0，前一个照减：-Φ(s)。",
-        ),
-        (gamma * after * terminated - now, "反了：势取 0 的是终止的那一步，你留下的正好是它。"),
-    ]
-    if np.allclose(result, gamma * after * going_on - now, atol=1e-5):
-        return "与库里 energy_shaping 的最后两行相同。"
-    for wrong, hint in known_wrong:
-        if np.allclose(result, wrong, atol=1e-5):
-            raise Mistake(hint)
-    raise Mistake("逐步算 γΦ(s') - Φ(s)，其中终止那一步的 Φ(s') 换成 0。")
+def shaping_inputs(rng):
+    """前后的势、终止和 γ：终止的和不终止的都有，γ 每次不同。"""
+    yield np.float32([3, -2, 5]), np.float32([4, 1, -7]), np.array([False, False, True]), 0.9
+    for size, gamma in ((1, 0.5), (3, 0.9), (6, 0.99), (6, 1.0)):
+        potential, next_potential = np.float32(rng.normal(0, 9, (2, size)).round(1))
+        yield potential, next_potential, np.arange(size) % 3 == 1, gamma
 
 
-@checker
-def check_halving(halving) -> str:
-    """练习 12.3：逐轮淘汰。``halving(table)`` → 剩下的那一格的编号；table (格, 种子)。"""
-    rng = np.random.default_rng(12)
-    tables = [rng.normal(200, 30, (14, 1)) + rng.normal(0, 60, (14, 5)) for _ in range(8)]
-    tables += [x[:5] for x in tables[:3]]
-    answers = [halving(table.copy()) for table in tables]
-    if answers[0] is None:
-        raise Mistake("你的函数没有返回值。")
-    if any(np.ndim(answer) for answer in answers):
-        raise Mistake("要返回一个编号，不是一串。")
-    if answers == [halve(table)[0] for table in tables]:
-        return "14 格，第一轮 14 次、第二轮 7 次、第三轮 3 次，一共 24 次训练。"
-    for wrong, hint in WRONG_HALVINGS:
-        if answers == [wrong(table) for table in tables]:
-            raise Mistake(hint)
-    if answers[0] >= 14 or answers[0] < 0:
-        raise Mistake("要返回编号，0 到 13。")
-    raise Mistake(
-        f"第一个例子应当剩下第 {halve(tables[0])[0]} 格，你的是第 {answers[0]} 格。"
-        "逐轮打印还剩哪几格，与手算的对一对。"
-    )
+def potential_shaping(potential, next_potential, terminated, gamma):
+    """γΦ(s') - Φ(s)，终止状态的势取 0。"""
+    next_potential = jnp.where(terminated, 0.0, next_potential)
+    return gamma * next_potential - potential
 
 
-def _halving_with(score):
-    """逐轮淘汰，换一种打分：score(rows, 第几轮) → (格,)，越大越好。"""
+check_my_shaping = FunctionExercise(
+    "练习 12.2：写出势函数整形",
+    potential_shaping,
+    shaping_inputs,
+    {
+        "终止那一步的势要取 0：之后没有下一步把它减回来。": lambda p, q, e, g: g * q - p,
+        "后一个状态的势忘了乘 γ：γ 不是 1 时，和就不能逐项相消。": lambda p, q, e, g: q * ~e - p,
+        "忘了 γ，终止的势也没有取 0。": lambda p, q, e, g: q - p,
+        "符号反了：是后一个减前一个。": lambda p, q, e, g: p - g * q * ~e,
+        "γ 乘错了地方：它乘后一个状态的势。": lambda p, q, e, g: q * ~e - g * p,
+        "γ 只乘后一个状态的势，前一个不乘。": lambda p, q, e, g: g * (q * ~e - p),
+        "终止那一步，整项都成了 0。只有后一个状态的势取 0，前一个照减：-Φ(s)。": lambda p, q, e, g: (g * q - p) * ~e,
+        "反了：势取 0 的是终止的那一步，你留下的正好是它。": lambda p, q, e, g: g * q * e - p,
+        "终止那一步，后一个状态的势取 0，不是取前一个状态的势。": lambda p, q, e, g: g * jnp.where(e, p, q) - p,
+        "还要减去前一个状态的势。": lambda p, q, e, g: g * q * ~e,
+        "是减去前一个状态的势，不是加上。": lambda p, q, e, g: g * q * ~e + p,
+        "你求了和；要的是每一步各自的 F。": lambda p, q, e, g: potential_shaping(p, q, e, g).sum(),
+    },
+    praise="与库里 energy_shaping 的最后两行相同。",
+    returns="每步的 F，形状 (batch,)",
+    jax_arrays=True,
+)  # fmt: skip
 
-    def halving(table):
-        alive, used = np.arange(len(table)), 0
-        while len(alive) > 1 and used < table.shape[1]:
-            used += 1
-            order = np.argsort(-score(table[alive], used), kind="stable")
-            alive = alive[order[: len(alive) // 2]]
-        return int(alive[0])
 
-    return halving
+def halving_inputs(rng):
+    """成绩的表：只有一格的，单数格的，十四格的；各格其实一样，所以换一种打分，剩下的就不同。"""
+    yield (np.array([[200.0, 100, 10], [180, 90, 400], [150, 300, 20], [160, 80, 30]]),)
+    for cells, seeds in ((1, 2), (2, 3), (3, 4), (5, 3), (6, 4), (7, 3), (8, 5), (14, 5), (14, 6), (14, 4)):  # fmt: skip
+        yield (rng.normal(200, 60, (cells, seeds)).round(1),)
 
 
-def _relative_place(table):
-    """忘了把名次换回原来的编号：留下的格每一轮都从 0 重新数。"""
-    rows, best, used = table, 0, 0
+def place_among_the_last(table):
+    """逐轮淘汰，但忘了把名次换回原来的编号：留下的格每一轮都从 0 重新数。"""
+    rows, best, k = table, 0, 0
     while len(rows) > 1:
-        used += 1
-        order = np.argsort(-rows[:, :used].mean(axis=1), kind="stable")[: len(rows) // 2]
+        k += 1
+        order = np.argsort(-rows[:, :k].mean(axis=1), kind="stable")[: len(rows) // 2]
         rows, best = rows[order], int(order[0])
     return best
 
 
-WRONG_HALVINGS = [
-    (
-        _halving_with(lambda rows, used: -rows[:, :used].mean(axis=1)),
-        "留反了：你留下的是较差的一半。argsort 从小到大排。",
-    ),
-    (
-        _halving_with(lambda rows, used: rows[:, used - 1]),
-        "第 k 轮用前 k 个种子的平均，不只用新加的那一个。",
-    ),
-    (
-        _halving_with(lambda rows, used: rows.mean(axis=1)),
-        "每一格都用上了全部种子：那样就不省训练了。第 k 轮只用前 k 列。",
-    ),
-    (
-        lambda table: int(table[:, 0].argmax()),
-        "你只看了第一个种子。留下的一半还要再加种子、再比。",
-    ),
-    (_relative_place, "编号是在留下的那几格里数的；要换回原来的编号。"),
-]
+check_halving = FunctionExercise(
+    "练习 12.3：写出逐轮淘汰",
+    halving,
+    halving_inputs,
+    {
+        "留反了：你留下的是较差的一半。argsort 从小到大排。": edited(halving, "-table", "table"),
+        "第 k 轮用前 k 个种子的平均，不只用新加的那一个。": edited(halving, "[alive, :k].mean(axis=1)", "[alive, k - 1]"),
+        "每一格都用上了全部种子：那样就不省训练了。第 k 轮只用前 k 列。": lambda table: int(table.mean(axis=1).argmax()),
+        "你让每一格都走到了最后一轮，再比平均。早几轮就该淘汰的，不再给它种子。": lambda table: int(table[:, : max(1, halve(table)[1])].mean(axis=1).argmax()),
+        "你只看了第一个种子。留下的一半还要再加种子、再比。": lambda table: int(table[:, 0].argmax()),
+        "第一轮只给每格一个种子：第 k 轮用前 k 列，k 从 1 数。": edited(halving, ":k", ": k + 1"),
+        "第 k 轮比前 k 个种子的平均，不是其中最好的一个。": edited(halving, "mean", "max"),
+        "个数是单数时向下取整：7 格留 3 格，不是 4 格。": edited(halving, "len(alive) // 2", "(len(alive) + 1) // 2"),
+        "你每一轮只淘汰一格；要留下最好的一半。": edited(halving, "len(alive) // 2", "-1"),
+        "编号是在留下的那几格里数的；要换回原来的编号。": place_among_the_last,
+        "编号从 0 数，你的都大了 1。": lambda table: halving(table) + 1,
+        "你返回的是成绩；要的是那一格在 table 里的编号。": lambda table: float(table[halving(table)].mean()),
+    },
+    praise="14 格，第一轮 14 次、第二轮 7 次、第三轮 3 次，一共 24 次训练。",
+    returns="一个编号",
+)  # fmt: skip
 
 
-@checker
-def check_biased_cosine(answer) -> str:
-    """练习 12.4：衰减率 0.9，梯度是纯噪声，先并入再算，余弦是多少。"""
-    value = float(answer)
-    known_wrong = {
-        0.0: "这是先算余弦、后并入的结果。现在平均里已经含有这个梯度自己。",
-        0.1: "0.1 是这个梯度在滑动梯度里的系数；还要除以滑动梯度的长度，它比一个梯度短。",
-        0.9: "0.9 是衰减率，是旧的那部分的系数。",
-        1.0: "衰减率是 0 时才是 1：滑动梯度就是这个梯度自己。",
-        0.19: "这是余弦的平方，忘了开方。",
-        float(
-            np.sqrt(0.1 / 1.9)
-        ): "这是滑动梯度的长度与一个梯度的长度之比；余弦是 0.1 除以它。",
-    }
-    if np.isclose(value, np.sqrt(1 - 0.9**2), atol=0.006):
-        return "√(1 - d²)：d = 0.9 时是 0.44，d = 0.99 时是 0.14。"
-    for wrong, hint in known_wrong.items():
-        if np.isclose(value, wrong, atol=0.006):
-            raise Mistake(hint)
-    raise Mistake("先算滑动梯度长度的平方：各项系数的平方和，0.1² × (1 + 0.9² + 0.9⁴ + …)。")
+check_biased_cosine = AnswerExercise(
+    "练习 12.4：先并入、再算余弦，纯噪声的余弦大约是多少",
+    {
+        "余弦": Number(
+            (1 - 0.9**2) ** 0.5,
+            wrong={
+                0.0: "这是先算余弦、后并入的结果。现在平均里已经含有这个梯度自己。",
+                0.1: "0.1 是这个梯度在滑动梯度里的系数；还要除以滑动梯度的长度，它比一个梯度短。",
+                0.9: "0.9 是衰减率，是旧的那部分的系数。",
+                1.0: "衰减率是 0 时才是 1：滑动梯度就是这个梯度自己。",
+                0.19: "这是余弦的平方，忘了开方。",
+                (0.1 / 1.9) ** 0.5: "这是滑动梯度的长度与一个梯度的长度之比；余弦是 0.1 除以它。",
+                0.1 / 1.9: "这是滑动梯度长度的平方（梯度长 1）；余弦是 0.1 除以长度。",
+                1.9: "余弦不会大于 1。你除以了长度的平方，忘了开方。",
+                0.1**0.5: "各项系数的平方和不是 0.1：旧的梯度的系数依次是 0.1 × 0.9、0.1 × 0.9²、……，各自平方再加。",
+                (1 - 0.99**2) ** 0.5: "这是衰减率 0.99 的答案；题目是 0.9。",
+            },
+            hint="先算滑动梯度长度的平方：各项系数的平方和，0.1² × (1 + 0.9² + 0.9⁴ + …)。",
+        )
+    },
+    praise="√(1 - d²)：d = 0.9 时是 0.44，d = 0.99 时是 0.14。",
+)  # fmt: skip
+
+
+def p_value_inputs(rng):
+    """p 值：次序不定，没有相同的；个数从 1 到 8，有的乘过以后大于 1。"""
+    yield (np.array([0.03]),)
+    yield (np.array([0.04, 0.01, 0.03]),)
+    yield (np.array([0.3, 0.9, 0.02, 0.6]),)
+    for count in (2, 5, 5, 8):
+        yield (rng.choice(np.arange(1, 100), count, replace=False) / 500,)
+
+
+RUNNING = "np.maximum.accumulate(scaled)"
+CAPPED = f"np.minimum({RUNNING}, 1)"
+DOWNWARDS = "np.minimum.accumulate(scaled[::-1])[::-1]"
+FACTORS = "np.arange(len(order), 0, -1)"
+
+check_my_holm = FunctionExercise(
+    "练习 12.5：写出 Holm 修正",
+    holm,
+    p_value_inputs,
+    {
+        "没有修正：比得越多，越该严。": lambda p: p,
+        "每个都乘了 m，那是 Bonferroni 修正，比 Holm 更严：Holm 只有最小的乘 m。": lambda p: np.minimum(len(p) * p, 1),
+        "每个都乘了 m，那是 Bonferroni 修正，比 Holm 更严；而且超过 1 的要记 1。": lambda p: len(p) * p,
+        "只是逐个乘了，还差两步：排在后面的若小于前面的，取前面的；超过 1 的记 1。": edited(holm, CAPPED, "scaled"),
+        "只是逐个乘了：排在后面的若小于前面的，要取前面的。不然，前面的没有过，后面的倒过了。": edited(holm, RUNNING, "scaled"),
+        "乘反了：最小的乘 m，最大的乘 1。": edited(holm, FACTORS, "np.arange(1, len(order) + 1)"),
+        "少乘了一：最小的乘 m，最大的乘 1。": edited(holm, FACTORS, "np.arange(len(order) - 1, -1, -1)"),
+        "修正后的 p 值也是机会，超过 1 的记 1。": edited(holm, CAPPED, RUNNING),
+        "次序变了：你返回的是从小到大排过的，要放回各自原来的位置。": edited(holm, "adjusted[order] =", "adjusted[:] ="),
+        "放回原来的位置时弄反了：order[i] 说的是第 i 小的在哪里，所以是 adjusted[order] = …，不是 …[order]。": edited(holm, f"adjusted[order] = {CAPPED}", f"adjusted = {CAPPED}[order]"),
+        "argsort 给出的不是名次，是“第几小的在哪里”，不能拿它当名次去乘。": lambda p: np.minimum(p * (len(p) - np.argsort(p)), 1),
+        "你从大往小、依次取了较小者，那是 Hochberg 的办法；Holm 从小往大，取较大者。": edited(holm, RUNNING, DOWNWARDS),
+        "这是 Benjamini-Hochberg 修正，它管的是看出的差别里误报占几成；Holm 管的是哪怕只有一个误报的机会。": edited(edited(holm, RUNNING, DOWNWARDS), FACTORS, "len(order) / np.arange(1, len(order) + 1)"),
+        "要的是修正过的 p 值，不是“还算不算”。": lambda p: holm(p) < 0.05,
+    },
+    praise="库里的 ppo_lib.statistics.holm 就是这样写的。",
+    returns="修正过的 p 值，形状 (m,)",
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""第 13 章的探针环境、病例、实验和练习检查。"""
+"""第 13 章的探针环境、病例、实验和练习。"""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 import ppo_lib.loss
+from ppo_lib.advantage import calculate_gae, td_error
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.exercises import AnswerExercise, Choice, FunctionExercise, Number, edited
+from ppo_lib.course.exercises.sameness import as_array
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.course.verdict import Mistake, checker
 from ppo_lib.diagnostics import explained_variance, global_norm
 from ppo_lib.envs import make_env
 from ppo_lib.experiment import train
@@ -393,151 +395,253 @@ CLUES = {
 """诊断错了时给的线索。"""
 
 
-@checker
-def check_diagnosis(answer) -> str:
-    """动手：五个病例各是什么病。"""
-    if not isinstance(answer, dict) or set(answer) != set(CASES):
-        raise Mistake("请给五个病例各填一个病因，例如 {'甲': '参数没有动', …}。")
-    unknown = [x for x in answer.values() if x not in DIAGNOSES.values()]
-    if any(x is ... for x in unknown):
-        raise Mistake("还有病例没有填。")
-    if unknown:
-        raise Mistake(f"没有“{unknown[0]}”这个病因。可选的：{'、'.join(DIAGNOSES.values())}。")
-    wrong = [case for case in CASES if answer[case] != DIAGNOSES[case]]
-    if wrong:
-        raise Mistake(f"对了 {len(CASES) - len(wrong)} 个。病例{wrong[0]}：{CLUES[wrong[0]]}")
-    return "五个都对。回报一项分不清它们，几项一起看就分得清。"
+check_diagnosis = AnswerExercise(
+    "动手：会诊",
+    {
+        case: Choice(cause, options=tuple(DIAGNOSES.values()), hint=CLUES[case])
+        for case, cause in DIAGNOSES.items()
+    },
+    praise="五个都对。回报一项分不清它们，几项一起看就分得清。",
+)
 
 
-@checker
-def check_safe_loss(loss) -> str:
-    """练习 13.1：形状不对就报错的价值损失。"""
-    value, target = jnp.array([1.0, 2.0, 4.0]), jnp.array([0.0, 2.0, 2.0])
-    right = float(((value - target) ** 2).mean())
-    answer = loss(value, target)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    if np.shape(answer) != ():
-        raise Mistake("要一个数：对样本求平均。")
-    if np.isclose(answer, 3 * right):
-        raise Mistake("你求了和；题目要平均。")
-    if not np.isclose(answer, right):
-        raise Mistake(
-            f"形状都是 (batch,) 时就不对：应当是 {right:.4g}，你的是 {float(answer):.4g}。"
-        )
-    column = loss(value[:, None], target)
-    if column is not None and np.shape(column) == () and not np.isclose(column, right):
-        raise Mistake(
-            f"value 是 (batch, 1) 时，你得到 {float(column):.4g}，应当是 {right:.4g}："
-            "(batch, 1) 减 (batch,) 广播成了 (batch, batch)。先把多出的一维去掉。"
-        )
-    for bad, name in ((target[:1], "(1,)"), (jnp.stack([target] * 2), "(2, 3)")):
+def loss_inputs(rng):
+    """对的形状，多一维的形状，和必须报错的形状。"""
+    for value, target in (
+        ((1,), (1,)), ((1, 1), (1,)), ((3,), (3,)), ((3, 1), (3,)), ((4, 1), (4,)),
+        ((3,), (1,)), ((3, 1), (1,)), ((1, 1), (3,)), ((1, 3), (3,)), ((3, 3), (3,)), ((3,), (2, 3)),
+    ):  # fmt: skip
+        yield tuple(np.float32(rng.normal(0, 3, shape).round(1)) for shape in (value, target))
+
+
+def safe_loss(value, target):
+    """(V - 目标)² 的平均；去掉 value 多出的一维，别的形状报错。"""
+    if value.ndim == 2:
+        value = value.squeeze(-1)
+    assert value.shape == target.shape
+    return ((value - target) ** 2).mean()
+
+
+MEAN_SQUARE = "((value - target) ** 2).mean()"
+
+check_safe_loss = FunctionExercise(
+    "练习 13.1：写一个不会悄悄广播的价值损失",
+    safe_loss,
+    loss_inputs,
+    {
+        "(batch, 1) 减 (batch,) 广播成了 (batch, batch)，别的形状也不报错。先把多出的一维去掉；求差之前，再查两者的形状相同。": lambda v, t: ((v - t) ** 2).mean(),
+        "形状对不上时没有报错，照样广播了；squeeze() 不写轴，还会把每一个长度是 1 的维都去掉。求差之前，先查两者的形状相同。": lambda v, t: ((v.squeeze() - t) ** 2).mean(),
+        "多出的一维去掉了；可是 (batch,) 对 (1,) 之类，没有报错，照样广播了。求差之前，先查两者的形状相同。": edited(safe_loss, "assert value.shape == target.shape", "pass"),
+        "你把 value 整个摊平了再比：(1, batch) 这样的形状也混了过去。只去掉最后的一维。": lambda v, t: safe_loss(v.ravel(), t),
+        "value 是 (batch, 1) 时也要收下，先去掉多出的一维。": edited(safe_loss, "value = value.squeeze(-1)", "pass"),
+        "你求了和；题目要平均。": edited(safe_loss, MEAN_SQUARE, "((value - target) ** 2).sum()"),
+        "要一个数：对样本求平均。": edited(safe_loss, MEAN_SQUARE, "(value - target) ** 2"),
+        "多了 ½：这一题的损失不带它。": edited(safe_loss, MEAN_SQUARE, "0.5 * ((value - target) ** 2).mean()"),
+        "差要平方。": edited(safe_loss, MEAN_SQUARE, "(value - target).mean()"),
+        "是差的平方，不是差的绝对值。": edited(safe_loss, MEAN_SQUARE, "abs(value - target).mean()"),
+        "先平方，再平均；你先平均了。": edited(safe_loss, MEAN_SQUARE, "(value - target).mean() ** 2"),
+    },
+    praise="对的形状算得对，多出的一维去掉了，别的形状当场报错。",
+    returns="一个数，对样本求平均",
+    jax_arrays=True,
+)  # fmt: skip
+
+
+def key_inputs(rng):
+    """三把钥匙，步数各不相同。"""
+    for num_steps in (1, 3, 6):
+        yield jax.random.key(int(rng.integers(100))), num_steps
+
+
+def draw_noise(key, num_steps):
+    """每一步 4 个标准正态的数，(num_steps, 4)；一步一把钥匙。"""
+    keys = jax.random.split(key, num_steps)
+    return jax.vmap(lambda k: jax.random.normal(k, (4,)))(keys)
+
+
+def same_shape(got, expected) -> bool:
+    """随机数没有唯一的答案，只比形状；别的由 DRAW_RULES 来查。"""
+    array = as_array(got)
+    return array is not None and array.shape == expected.shape
+
+
+def noise(draw, num_steps: int = 5, seed: int = 0) -> np.ndarray:
+    """draw 由一把新钥匙抽出的数，(num_steps, 4)。"""
+    return np.asarray(draw(jax.random.key(seed), num_steps), float)
+
+
+def reuses_a_key(draw) -> bool:
+    """抽的时候，有没有哪把钥匙用了两次。"""
+    with jax.debug_key_reuse(True):
         try:
-            loss(value, bad)
-        except Exception:
-            continue
-        raise Mistake(
-            f"value 是 (3,)、target 是 {name} 时，你的函数没有报错，照样广播了。求差之前，先查两者的形状相同。"
-        )
-    return "对的形状算得对，多出的一维去掉了，别的形状当场报错。"
+            draw(jax.random.key(0), 3)
+        except jax.errors.KeyReuseError:
+            return True
+    return False
 
 
-@checker
-def check_draw_noise(draw) -> str:
-    """练习 13.2：每一步各用一把新钥匙。"""
-    key = jax.random.key(0)
-    answer = draw(key, 5)
-    if answer is None:
-        raise Mistake("你的函数没有返回值。")
-    noise = np.asarray(answer)
-    if noise.shape != (5, 4):
-        raise Mistake(f"形状应当是 (num_steps, 4)，这里是 (5, 4)；你的是 {noise.shape}。")
-    if (noise == noise[0]).all():
-        raise Mistake(
-            "每一行都一样：同一把钥匙用了五次，抽出的是同一组数。先把钥匙分成 num_steps 把。"
-        )
-    if len(np.unique(noise, axis=0)) < 5:
-        raise Mistake("有几行相同：有的钥匙用了不止一次。")
-    if len(np.unique(noise.round(6))) < 20:
-        raise Mistake("行与行之间有相同的数：行不全同，但并不独立。")
-    if not np.array_equal(noise, np.asarray(draw(key, 5))):
-        raise Mistake("同一把钥匙，两次的结果不同：随机数没有全部来自 key，实验就不能重复。")
-    if np.array_equal(noise, np.asarray(draw(jax.random.key(1), 5))):
-        raise Mistake(
-            "换一把钥匙，结果不变：你没有用到传进来的 key，每个种子都会抽到同样的数。"
-        )
-    many = np.asarray(draw(key, 4000))
-    if abs(many.mean()) > 0.1 or abs(many.std() - 1) > 0.1:
-        raise Mistake("不像标准正态分布：平均应当接近 0，标准差接近 1。用 jax.random.normal。")
-    return "五行各不相同；钥匙相同结果就相同，钥匙不同结果就不同。"
+def looks_normal(x) -> bool:
+    """八百个数像不像标准正态：平均、标准差和两头。"""
+    return abs(x.mean()) < 0.15 and abs(x.std() - 1) < 0.12 and abs(x).max() > 2.2
 
 
-def reference_entropy(logits):
-    """把选不了的动作（logit 是 -∞）直接去掉以后的熵，用 float64 的 NumPy 算。"""
-    logits = np.asarray(logits, np.float64)
-    logits = logits[np.isfinite(logits)]
-    p = np.exp(logits - logits.max())
-    p /= p.sum()
-    return -(p * np.log(p)).sum()
+def looks_independent(x) -> bool:
+    """相邻的两步、同一步的四个数，相关系数都接近 0。"""
+    steps = np.corrcoef(x[:-1].ravel(), x[1:].ravel())[0, 1]
+    columns = np.corrcoef(x.T)[np.triu_indices(4, 1)]
+    return abs(steps) < 0.15 and (abs(columns) < 0.3).all()
 
 
-@checker
-def check_masked_entropy(entropy) -> str:
-    """练习 13.3：有的动作选不了时的熵，梯度里不许有 NaN。"""
-    cases = [jnp.array([0.3, -0.5, -jnp.inf, 1.0]), jnp.array([0.0, -jnp.inf, 0.0, -jnp.inf])]
-    for logits in cases:
-        answer = entropy(logits)
-        if answer is None:
-            raise Mistake("你的函数没有返回值。")
-        if np.shape(answer) != ():
-            raise Mistake("要一个数：对动作求和。")
-        value, right = float(answer), float(reference_entropy(logits))
-        if np.isnan(value):
-            raise Mistake("值就已经是 NaN：0 × (-∞) 是 NaN。")
-        if np.isclose(value, -right, atol=1e-4):
-            raise Mistake("符号反了：熵是 -Σ p ln p，不小于 0。")
-        if not np.isclose(value, right, atol=1e-3):
-            raise Mistake(
-                f"logits = {logits.tolist()} 时熵应当是 {right:.4f}，你的是 {value:.4f}。"
-                "选不了的动作概率必须是 0，而且不计入熵。"
-            )
-        grad = np.asarray(jax.grad(entropy)(logits))
-        if np.isnan(grad).any():
-            raise Mistake(
-                f"值对了，梯度是 {grad.tolist()}：没有选中的那一支，它的导数仍然被算出来，再乘 0，∞ × 0 = NaN。"
-                "让那一支的输入先变成无害的数：在 where 里面再套一个 where。"
-            )
-        finite = np.isfinite(np.asarray(logits))
-        numeric = [
-            (reference_entropy(logits.at[i].add(0.01)) - reference_entropy(logits.at[i].add(-0.01))) / 0.02
-            for i in np.flatnonzero(finite)
-        ]  # fmt: skip
-        if not np.allclose(grad[finite], numeric, atol=1e-3):
-            raise Mistake(
-                "梯度有限，但不对：可选的动作上，它与差分算出的不符。有没有用 stop_gradient 或 nan_to_num 盖住了它？"
-            )
-    return "值对，梯度也有限，而且与差分一致。"
+DRAW_RULES = {
+    "每一行都一样：同一把钥匙用了许多次，抽出的是同一组数。先把钥匙分成 num_steps 把。": lambda draw: (noise(draw) != noise(draw)[0]).any(),
+    "有几行相同：有的钥匙用了不止一次。": lambda draw: len(np.unique(noise(draw), axis=0)) == 5,
+    "行与行之间、或者一行之内，有相同的数：行不全同，但并不独立。": lambda draw: len(np.unique(noise(draw).round(6))) == 20,
+    "同一把钥匙，两次的结果不同：随机数没有全部来自 key，实验就不能重复。": lambda draw: np.array_equal(noise(draw), noise(draw)),
+    "换一把钥匙，结果不变：你没有用到传进来的 key，每个种子都会抽到同样的数。": lambda draw: not np.array_equal(noise(draw), noise(draw, seed=1)),
+    "数都不同，可是有一把钥匙用了两次：抽过数的、分过的，都不能再用。打开 jax_debug_key_reuse，它会指出是哪一把。": lambda draw: not reuses_a_key(draw),
+    "不像标准正态分布：平均应当接近 0，标准差接近 1。用 jax.random.normal。": lambda draw: looks_normal(noise(draw, 200)),
+    "每个数像是标准正态的，可是数与数之间有关系：各步、各列要互相独立。": lambda draw: looks_independent(noise(draw, 200)),
+}  # fmt: skip
+"""练习 13.2 的要求：提示 → 成不成立。"""
+
+check_draw_noise = FunctionExercise(
+    "练习 13.2：每一步各用一把新钥匙",
+    draw_noise,
+    key_inputs,
+    {},
+    praise="各行不同、互相独立，没有哪把钥匙用了两次；钥匙相同结果就相同，钥匙不同结果就不同。",
+    returns="每一步 4 个数，形状 (num_steps, 4)",
+    rules=DRAW_RULES,
+    close=same_shape,
+    describe=lambda case: f"num_steps = {case[1]}",
+)
 
 
-TRACES = {"A": 1, "B": 3, "C": 2, "D": 3, "E": 3}
-"""练习 13.4 的答案：五段程序各追踪几次。"""
+def logits_inputs(rng):
+    """一个、几个或没有动作选不了；只剩一个可选；相差一千的；随机的。"""
+    inf = np.inf
+    for logits in (
+        [-inf, 2], [1000, 0, -inf], [0, -inf, 0, -inf], [0.3, -0.5, -inf, 1], [0.5, -1, 2, 0.1, 1.5, -0.7]
+    ):  # fmt: skip
+        yield (np.float32(logits),)
+    for _ in range(2):
+        logits = rng.normal(0, 2, 6).round(1)
+        logits[rng.choice(6, 2, replace=False)] = -inf
+        yield (np.float32(logits),)
 
 
-@checker
-def check_traces(answer) -> str:
-    """练习 13.4：五段程序里，f 各被追踪（编译）几次。"""
-    if not isinstance(answer, dict) or set(answer) != set(TRACES):
-        raise Mistake("请给 A 到 E 各填一个次数，例如 {'A': 1, 'B': 1, …}。")
-    hints = {
-        "A": "Python 的浮点数进了 jit 就是一个 float32 的标量；值不同，形状和类型相同，不用重新编译。",
-        "B": "形状也算在签名里：长度每变一次，就编译一次。",
-        "C": "Python 的数是“弱类型”的，与 jnp.float32 的签名不同；再传一次同样的类型，就用现成的。",
-        "D": "static_argnames 里的参数，值变一次就编译一次：它是编译进程序里的常数。",
-        "E": "每圈都新造一个 lambda，jit 不认得它与上一个相同，缓存用不上。",
+def masked_entropy(logits):
+    """有的动作选不了（logit 是 -∞）时的熵；取对数之前，先把 0 换成 1。"""
+    p = jax.nn.softmax(logits)
+    possible = p > 0
+    log_p = jnp.log(jnp.where(possible, p, 1.0))
+    return jnp.where(possible, -p * log_p, 0.0).sum()
+
+
+check_masked_entropy = FunctionExercise(
+    "练习 13.3：有的动作选不了时的熵，梯度里不许有 NaN",
+    masked_entropy,
+    logits_inputs,
+    {
+        "值对了，梯度里有 NaN：没有选中的那一支，它的导数仍然被算出来，再乘 0，∞ × 0 = NaN。让那一支的输入先变成无害的数：在 where 里面再套一个 where。": edited(masked_entropy, "jnp.where(possible, p, 1.0)", "p"),
+        "值就已经是 NaN：概率是 0 的动作，0 × (-∞) 是 NaN。": lambda x: -(jax.nn.softmax(x) * jax.nn.log_softmax(x)).sum(),
+        "符号反了：熵是 -Σ p ln p，不小于 0。": lambda x: -masked_entropy(x),
+        "选不了的动作概率必须是 0，而且不计入熵；你把它的 logit 换成了 0，它又选得了了。": lambda x: masked_entropy(jnp.where(jnp.isfinite(x), x, 0.0)),
+        "要自然对数，单位是 nat；你用了以 2 为底的。": lambda x: masked_entropy(x) / jnp.log(2.0),
+        "要对动作求和，不是求平均。": lambda x: masked_entropy(x) / x.size,
+        "要一个数：对动作求和。": lambda x: -jax.scipy.special.xlogy(jax.nn.softmax(x), jax.nn.softmax(x)),
+        "你用 stop_gradient（或者变成 NumPy 的数）盖住了 NaN，梯度也就没有了。": lambda x: jax.lax.stop_gradient(masked_entropy(x)),
+    },
+    praise="值对，梯度也有限，而且对。",
+    returns="一个数，对动作求和",
+    gradients=(0,),
+    remarks={"提醒：放进 jax.jit 里，它会报错。掩码不要挑，改成加权。": lambda entropy: jnp.isfinite(jax.jit(entropy)(jnp.array([0.0, -jnp.inf])))},
+    jax_arrays=True,
+)  # fmt: skip
+
+
+check_traces = AnswerExercise(
+    "练习 13.4：五段程序里，f 各被追踪几次",
+    {
+        "A": Number(1, tolerance=0, hint="Python 的浮点数进了 jit 就是一个 float32 的标量；值不同，形状和类型相同，不用重新编译。"),
+        "B": Number(3, tolerance=0, hint="形状也算在签名里：长度每变一次，就编译一次。"),
+        "C": Number(
+            2,
+            {1: "Python 的数是“弱类型”的，与 jnp.float32 的签名不同。", 3: "Python 的数是“弱类型”的，与 jnp.float32 的签名不同；可是再传一次同样的类型，就用现成的。"},
+            tolerance=0,
+            hint="三次调用里，有几种签名？弱类型也算在内。",
+        ),
+        "D": Number(3, tolerance=0, hint="static_argnames 里的参数，值变一次就编译一次：它是编译进程序里的常数。"),
+        "E": Number(3, tolerance=0, hint="每圈都新造一个 lambda，jit 不认得它与上一个相同，缓存用不上。"),
+    },
+    praise="五段都对。",
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 练习 13.5：检查也要检查
+
+
+def gae_in_numpy(reward, value, next_value, terminated, truncated, gamma, gae_lambda):
+    """另一份对的 GAE：从后往前的循环，NumPy。"""
+    delta = np.asarray(td_error(reward, value, next_value, terminated, gamma), float)
+    advantage, following = np.zeros_like(delta), 0.0
+    for t in reversed(range(len(delta))):
+        carry_on = 1.0 - np.asarray(terminated | truncated)[t]
+        advantage[t] = following = delta[t] + gamma * gae_lambda * carry_on * following
+    return advantage, advantage + np.asarray(value)
+
+
+DELTA = "td_error(reward, value, next_value, terminated, gamma)"
+BREAKS = {
+    "终止。放一步终止的，让它的 next_value 不是 0，看优势里有没有算进去。": (DELTA, "td_error(reward, value, next_value, False, gamma)"),
+    "超时。放一步超时的：它的优势里应当接上 next_value。": (DELTA, "td_error(reward, value, next_value, terminated | truncated, gamma)"),
+    "两个回合之间。结尾的那一步后面还要有别的步，看后面的优势有没有漏到前面来。": ("1.0 - (terminated | truncated)", "jnp.ones_like(delta)"),
+    "超时之后接的是谁的价值。超时那一步的 next_value，与下一行的 value 要取得不同。": (DELTA, "td_error(reward, value, jnp.concatenate([value[1:], next_value[-1:]]), terminated, gamma)"),
+    "逐步打的折。要有连着的两步，中间没有结尾；γ 和 λ 都不取 0 和 1。": ("gamma * gae_lambda * carry_on_t", "gamma * carry_on_t"),
+    "优势的正负。": ("return advantage,", "return -advantage,"),
+    "学习目标。返回的第二样也要查。": ("return advantage, advantage + value", "return advantage, advantage"),
+}  # fmt: skip
+"""写坏的 GAE：坏在哪里 → 库里的哪一处，改成什么。"""
+BROKEN_GAE = {
+    where: jax.jit(edited(calculate_gae, *change)) for where, change in BREAKS.items()
+}
+
+
+def gae_is_right(gae):
+    """三步、两个环境，中间一步一个终止、一个超时；答案是手算的。"""
+    reward = jnp.ones((3, 2))
+    value, next_value = jnp.full((3, 2), 2.0), jnp.full((3, 2), 10.0)
+    terminated = jnp.zeros((3, 2), bool).at[1, 0].set(True)
+    truncated = jnp.zeros((3, 2), bool).at[1, 1].set(True)
+    advantage, target = gae(reward, value, next_value, terminated, truncated, 0.5, 0.8)
+    right = np.array([[3.6, 5.6], [-1.0, 4.0], [4.0, 4.0]])
+    return np.allclose(advantage, right) and np.allclose(target, right + 2.0)
+
+
+def rejects(check, gae) -> bool:
+    """检查 check 看出 gae 不对：返回了假，或者断言没有成立。"""
+    try:
+        return not check(gae)
+    except AssertionError:
+        return True
+
+
+check_my_gae_check = FunctionExercise(
+    "练习 13.5：写一个检查，认得出写坏的 GAE",
+    gae_is_right,
+    lambda rng: [(jax.jit(calculate_gae),)],
+    {
+        "库里的 calculate_gae 是对的，你的检查却说它不对：手算的答案再算一遍；比的时候用 np.allclose，留出舍入误差。": lambda gae: False,
+    },
+    praise="两份对的放过了，七份写坏的都抓住了。",
+    returns="真或假",
+    describe=lambda case: "给它库里的 calculate_gae",
+    rules={
+        "不管给它哪一份，你的检查都说对：至少要把结果与你知道的答案比一比。": lambda check: any(rejects(check, gae) for gae in BROKEN_GAE.values()),
+        "另有一份对的（用 NumPy 写的循环），你的检查说它不对：比的时候用 np.allclose，留出舍入误差。": lambda check: not rejects(check, gae_in_numpy),
     }
-    for name, right in TRACES.items():
-        if answer[name] is ...:
-            raise Mistake(f"{name} 还没有填。")
-        if int(answer[name]) != right:
-            raise Mistake(f"{name} 不是 {answer[name]} 次。{hints[name]}")
-    return "五段都对。"
+    | {
+        f"有一份写坏的，你的检查没有看出来。它坏在{where}": lambda check, gae=gae: rejects(check, gae)
+        for where, gae in BROKEN_GAE.items()
+    },
+)  # fmt: skip

@@ -62,11 +62,11 @@ function matches(field, answer, pattern) {
 // [对不对，给读者的话]
 function judge(spec, answers) {
   const { fields } = spec;
+  for (const [pattern, hint] of spec.wrong)
+    if (pattern.every((x, i) => x === null || matches(fields[i], answers[i], x))) return [false, hint];
   const hints = fields.map((field, i) => judgeField(field, answers[i]));
   const wrong = hints.findIndex(([hint]) => hint !== null);
   if (wrong < 0) return [true, spec.praise + hints.map(([, note]) => note).join("")];
-  for (const [pattern, hint] of spec.wrong)
-    if (pattern.every((x, i) => x === null || matches(fields[i], answers[i], x))) return [false, hint];
   const right = hints.filter(([hint]) => hint === null).length;
   const count = right && fields.length > 2 ? `对了 ${right} 个。` : "";
   const name = fields.length > 1 ? `${fields[wrong].name}：` : "";

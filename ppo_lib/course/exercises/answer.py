@@ -352,12 +352,13 @@ def find_option(field: dict, raw: Any) -> int:
 
 def judge(spec: dict, answers: list) -> Verdict:
     """照 spec 判卷；answers 是各格读好的答案。与 widgets/answers.js 的 judge 逐行对应。"""
+    for pattern, hint in spec["wrong"]:
+        pairs = zip(spec["fields"], answers, pattern)
+        if all(x is None or matches(field, answer, x) for field, answer, x in pairs):
+            return Verdict(False, hint)
     hints = [judge_field(*pair) for pair in zip(spec["fields"], answers)]
     if all(hint is None for hint, _ in hints):
         return Verdict(True, spec["praise"] + "".join(note for _, note in hints))
-    for pattern, hint in spec["wrong"]:
-        if all(x is None or matches(*pair, x) for *pair, x in zip(spec["fields"], answers, pattern)):  # fmt: skip
-            return Verdict(False, hint)
     right = sum(hint is None for hint, _ in hints)
     first = next(i for i, (hint, _) in enumerate(hints) if hint is not None)
     count = f"对了 {right} 个。" if right and len(hints) > 2 else ""

@@ -21,6 +21,6 @@ def edited(function: Callable, old: str, new: str) -> Callable:
     source = source.replace(old, new)
     file = f"<{function.__name__}：{old} → {new}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    space = dict(function.__globals__)
+    space = dict(inspect.unwrap(function).__globals__)
     exec(compile(source, file, "exec"), space)
     return space[function.__name__]

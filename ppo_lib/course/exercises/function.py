@@ -174,7 +174,7 @@ class FunctionExercise:
         if len(pairs) > 2 and np.ptp(got) == 0 and np.ptp(right) > 0:
             return f"不管输入是什么，你的函数都给出 {got[0]:.6g}：它没有用到参数。"
         factor = got @ right / (right @ right)
-        if factor and self.close(got / factor, right):
+        if factor and abs(factor - 1) > 0.05 and self.close(got / factor, right):
             return f"差一个倍数：每一组输入上，你的都是应有的 {factor:.4g} 倍。"
         return None
 
@@ -187,25 +187,26 @@ class FunctionExercise:
         if got.error is not None:
             text = describe_error(got.error, function)
         elif expected.error is not None:
-            return f"{self.shown(case)} 时应当报错，你的函数却返回了 {show(got.value)}。"
+            return f"{self.when(case)}应当报错，你的函数却返回了 {show(got.value)}。"
         elif got.value is None and got.printed:
             return "你的函数把结果打印了出来，却没有返回它：把 print 换成 return。"
         elif got.value is None:
-            when = "" if all(o.value is None for o in outcomes) else f"{self.shown(case)} 时，"
+            when = "" if all(o.value is None for o in outcomes) else self.when(case)
             return f"{when}你的函数没有返回值。最后用 return 交出结果。"
         elif got.value is ...:
             return "函数里还有 ... 没有换成你的代码。"
         else:
             text = explain(got.value, expected.value, self.close, self.returns, self.outputs)
-        return f"{self.shown(case)} 时，{text}{self.split(right)}"
+        return f"{self.when(case)}{text}{self.split(right)}"
 
-    def shown(self, case: tuple) -> str:
-        """一组输入写成一行；函数不写。"""
-        if self.describe is not None:
-            return self.describe(case)
-        return "、".join(
-            f"{name} = {show(x)}" for name, x in zip(self.names, case) if not callable(x)
+    def when(self, case: tuple) -> str:
+        """“……时，”：一组输入写成一行；函数不写，没有可写的就什么也不说。"""
+        shown = (
+            self.describe(case)
+            if self.describe is not None
+            else "、".join(f"{n} = {show(x)}" for n, x in zip(self.names, case) if not callable(x))
         )
+        return f"{shown} 时，" if shown else ""
 
     def split(self, right: list[bool]) -> str:
         """有的输入对、有的不对时，看是不是某个常数或形状分开了它们。"""
@@ -244,7 +245,7 @@ class FunctionExercise:
                 f"值都对，{'、'.join(names)}却是 0：中间用了 stop_gradient，或者变成了 NumPy 的数。"
             )
         text = explain(got[first].value, right[first].value, self.close, "", names)
-        raise Mistake(f"值都对，导数不对。{self.shown(self.cases[first])} 时，{text}")
+        raise Mistake(f"值都对，导数不对。{self.when(self.cases[first])}{text}")
 
     def gradient(self, function: Callable, case: tuple) -> Outcome:
         """结果加权求和以后，对 ``gradients`` 里各个参数的导数（元组）。"""
