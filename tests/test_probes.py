@@ -1,4 +1,4 @@
-"""探针环境（``ppo_lib.course.ch13``）：小到答案可以写出来。学出来的价值和策略要等于写出来的答案。
+"""探针环境（``ppo_lib.course.probes``）：小到答案可以写出来。学出来的价值和策略要等于写出来的答案。
 
 想法出自 Andy Jones (2021), *Debugging RL, Without the Agonizing Pain*。每个探针只查一件事，
 所以哪一个失败，就知道去哪里找。最后几个测试把 ppo_lib 故意弄坏，看探针抓不抓得住。
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ppo_lib import training
-from ppo_lib.course.ch13 import ANSWERS, learn_probe, passes, run_probe
+from ppo_lib.course.ch13 import learn_probe, passes, run_probe
+from ppo_lib.course.probes import ANSWERS
 
 pytestmark = pytest.mark.slow
 

@@ -1,332 +1,478 @@
-"""第 14 章的实验和练习：八件事，各有一道题来证明。"""
+"""第 14 章的练习检查：从空文件写 PPO。五个函数各一道题，再爬探针的梯子，走 CartPole，与库逐次核对。
+
+python -m ppo_lib.course.ch14 my_ppo.py        一个写着五个函数的文件，从头查到尾
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import runpy
+import sys
+import types
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-import xarray as xr
-from scipy import stats
 
-from ppo_lib.config import TRACED, PPOConfig
-from ppo_lib.course.comparison import compare
-from ppo_lib.course.exercises import (
-    AnswerExercise,
-    Choice,
-    FunctionExercise,
-    Order,
-    Subset,
-    edited,
+from ppo_lib.config import PPOConfig
+from ppo_lib.course.exercises import FunctionExercise, Mistake, edited, judged
+from ppo_lib.course.exercises.running import describe_error, run
+from ppo_lib.course.exercises.sameness import Close, explain, show
+from ppo_lib.course.from_scratch import (
+    Bench,
+    assemble,
+    gae,
+    learn,
+    loss,
+    make_bench,
+    rebound,
+    rollout,
+    scanned_gae,
+    scanned_learn,
+    scanned_rollout,
+    train,
 )
-from ppo_lib.course.exercises.sameness import Close
-from ppo_lib.experiment import sweep, train
-from ppo_lib.loss import normalize
-from ppo_lib.statistics import bootstrap_band, iqm, resampled_differences
+from ppo_lib.course.probes import ANSWERS, NEAR, PROBES, registered
+from ppo_lib.diagnostics import global_norm
+from ppo_lib.policy import Policy, evaluate
+from ppo_lib.training import make_train
 
-BASE = PPOConfig(env_name="CartPole-v1", total_timesteps=100_000, num_seeds=10)
-"""样板用它：CartPole，十万步，默认的键。"""
-
-LONGER = dataclasses.replace(BASE, total_timesteps=200_000)
-"""练习 14.4 和 14.5 用它：十万步时，默认的配置还没有学会，坏处显不出来。"""
+# ---------------------------------------------------------------- 台子
 
 
-# ---------------------------------------------------------------- 任务四：三份病历
-
-PATIENTS = {"甲": dict(ent_coef=1.0), "乙": dict(lr=1e-5), "丙": dict(vf_coef=0.0)}
-"""三次训练各改坏了一个键。先看曲线，再看这里。"""
-
-
-def patients() -> dict[str, xr.Dataset]:
-    """训练三位病人和一个健康的，各十个种子；返回各自的指标 (seed, update)。"""
-    return {
-        name: train(dataclasses.replace(LONGER, **change), progress=False).metrics
-        for name, change in ({"健康": {}} | PATIENTS).items()
-    }
-
-
-# ---------------------------------------------------------------- 任务五：先猜后看
-
-CHANGES = {
-    "gamma = 0.9": dict(gamma=0.9),
-    "lr = 0.0001": dict(lr=1e-4),
-    "clip_eps = 0.05": dict(clip_eps=0.05),
-    "max_grad_norm = 0.1": dict(max_grad_norm=0.1),
-    "update_epochs = 4": dict(update_epochs=4),
-}
-"""五种改动，各只动一个键。"""
-
-OUTCOMES = ("变好", "变差", "看不出差别")
+@functools.cache
+def small_bench(seed: int = 0) -> Bench:
+    """CartPole，三个环境各走 24 步：随机的策略走二十来步就倒，所以有终止。"""
+    return make_bench(
+        PPOConfig(
+            env_name="CartPole-v1",
+            seed=seed,
+            num_envs=3,
+            num_steps=24,
+            total_timesteps=720,
+            hidden_sizes=(8,),
+            update_epochs=3,
+            num_minibatches=4,
+            shuffle="samples",
+            ent_coef=0.02,
+            vf_coef=0.7,
+        )  # fmt: skip
+    )
 
 
-def run_changes() -> dict[str, xr.Dataset]:
-    """训练默认的和五种改动，各十个种子；返回各自的指标 (seed, update)。"""
-    return {
-        name: sweep(dataclasses.replace(LONGER, **change), progress=False)
-        for name, change in ({"默认": {}} | CHANGES).items()
-    }
+@functools.cache
+def probe_bench(name: str, seed: int = 0) -> Bench:
+    """探针上的台子：30 次更新，一次 16 个环境各走 8 步。"""
+    with registered(name):
+        return make_bench(
+            PPOConfig(
+                env_name=name,
+                seed=seed,
+                num_envs=16,
+                num_steps=8,
+                total_timesteps=30 * 16 * 8,
+                hidden_sizes=(16,),
+                update_epochs=4,
+                num_minibatches=2,
+                shuffle="samples",
+                lr=3e-2,
+                gamma=0.5,
+                ent_coef=0.0,
+                vf_coef=0.7,
+            )  # fmt: skip
+        )
 
 
-def judge_predictions(prediction, scores: dict[str, np.ndarray]) -> list[tuple]:
-    """把猜的和量的摆在一起：[(改动, 猜的, 量的, 差, 下界, 上界)]；五个比较一起修正。
+def benches() -> tuple[Bench, Bench]:
+    """检查前几个函数用的两张台子：一张有终止，一张有截断。"""
+    return small_bench(), probe_bench("EndlessCue-probe")
 
-    Args:
-        scores: “默认”和五种改动，每个种子的成绩 (seed,)。
-    """
-    found = compare({name: (scores[name], scores["默认"]) for name in CHANGES})
-    return [
-        (name, prediction.get(name, "—"), one.verdict, one.difference, one.low, one.high)
-        for name, one in found.items()
+
+def experience(bench: Bench, update: int) -> dict:
+    """照参考答案采一批经验，配上优势和目标。"""
+    env = bench.start.env
+    batch = scanned_rollout(bench, bench.start.params, env.obs, env.state, bench.draws(update))[
+        2
     ]
+    ends = {x: batch[x] for x in ("reward", "value", "next_value", "terminated", "truncated")}
+    advantage, target = scanned_gae(
+        **ends, gamma=bench.hyper.gamma, gae_lambda=bench.hyper.gae_lambda
+    )
+    return batch | dict(advantage=advantage, target=target)
 
 
-# ---------------------------------------------------------------- 练习
+def on_bench(place: int):
+    """一组输入怎样说给读者：在哪张台子上；台子是第几个参数。"""
 
-SIX_KEYS = ("gamma", "gae_lambda", "ent_coef", "num_envs", "bootstrap_truncation", "max_grad_norm")  # fmt: skip
-"""练习 14.1 的六个键。"""
+    def describe(case: tuple) -> str:
+        return f"环境是 {case[place].cfg.env_name}"
 
-check_keys = AnswerExercise(
-    "练习 14.1：六种现象，各由哪个键管",
-    {
-        1: Choice("ent_coef", SIX_KEYS, hint="想让策略保持随机，损失里有一项专门管它。"),
-        2: Choice("bootstrap_truncation", SIX_KEYS, hint="超时不是终止：要不要接上 V，由一个开关决定。"),
-        3: Choice(
-            "num_envs",
-            SIX_KEYS,
-            {"bootstrap_truncation": "改它也要重新编译，不过另有一条说的就是它；还有一个键，改变数组的形状。"},
-            hint="另外五个键里，四个只是程序的输入，一个是开关；改变数组形状的是哪个？",
-        ),
-        4: Choice("gamma", SIX_KEYS, hint="管奖励随时间打折的，不是管估计方式的。"),
-        5: Choice("gae_lambda", SIX_KEYS, hint="在偏差和方差之间取舍的，是 GAE 的那个系数。"),
-        6: Choice("max_grad_norm", SIX_KEYS, hint="它管的是梯度的长度，与概率比的裁剪无关。"),
-    },
-    praise="六条都对。",
-)  # fmt: skip
+    return describe
 
 
-ORDER = ["采样", "价值", "优势", "小批次", "损失", "梯度", "缩短梯度", "优化器"]
-"""练习 14.2：一次更新的八步。"""
+# ---------------------------------------------------------------- 一：采样
 
-check_order = AnswerExercise(
-    "练习 14.2：排好一次更新里的八步",
-    {
-        "次序": Order(
-            ORDER,
-            [
-                ("采样", "价值", "Critic 要先有观测，才能评价它。"),
-                ("采样", "优势", "没有经验，就没有奖励可以算优势。"),
-                ("价值", "优势", "时序差分误差里要用 V，所以先有价值。"),
-                ("优势", "小批次", "优势要沿时间往回递推，切成小批次、打乱之后就没有次序了。"),
-                ("小批次", "损失", "损失是在一个小批次上算的。"),
-                ("损失", "梯度", "梯度是损失的导数。"),
-                ("梯度", "缩短梯度", "先有梯度，才能缩短它。"),
-                ("缩短梯度", "优化器", "缩短之后才交给 Adam；先交给它，缩短就落在了步长上。"),
-            ],
-        )
-    },
-    praise="次序对了。从“小批次”起，一次更新里要重复许多次。",
+
+def rollout_inputs(rng):
+    for bench in benches():
+        for update in rng.choice(20, 2, replace=False):
+            env = bench.start.env
+            yield bench, bench.start.params, env.obs, env.state, bench.draws(int(update))
+
+
+ARRIVED = "next_value = bench.policy(params, next_obs)[1]"
+AFTER_RESET = (
+    "next_value = bench.policy(params, jnp.where((terminated | truncated)[:, None], "
+    "draws.fresh_obs[t], next_obs))[1]"
 )
 
-
-SOURCES = {
-    "S": "Sutton 与 Barto 式 (6.5)",
-    "G16": "GAE 论文式 (16)",
-    "P6": "PPO 论文式 (6)",
-    "P7": "PPO 论文式 (7)",
-    "P9": "PPO 论文式 (9)",
-    "A1": "Adam 论文算法 1",
-}
-"""练习 14.3 的代号。"""
-
-check_sources = AnswerExercise(
-    "练习 14.3：六个函数，各出自哪里",
+check_rollout = FunctionExercise(
+    "练习 14.1：走 num_steps 步，一步一步记下来",
+    rollout,
+    rollout_inputs,
     {
-        name: Choice(
-            code,
-            tuple(SOURCES),
-            {
-                other: f"不是 {SOURCES[other]}。展开它的源码，看文档里的“出处”。"
-                for other in SOURCES
-                if other != code
-            },
-        )
-        for name, code in zip(
-            ("td_error", "calculate_gae", "policy_ratio", "clipped_objective", "ppo_loss", "adam_step"), SOURCES
-        )
+        "你记下的观测是走完之后的。动作是看着走之前的观测选的，要记那一个。": edited(rollout, "obs=obs, action", "obs=next_obs, action"),
+        "next_value 接成了新回合开头的价值。截断的那一步，它该是真正到达的状态的 V：先算，再重置。": edited(rollout, ARRIVED, AFTER_RESET),
+        "next_value 和 value 相同了：next_value 要由走完之后的观测算。": edited(rollout, ARRIVED, "next_value = value"),
+        "结束了的环境没有换成新回合的开头：观测和状态都要换。": edited(rollout, "ended = terminated | truncated", "ended = terminated & False"),
+        "结束了的环境，观测换了，状态没有换。": edited(rollout, "jnp.where(ended, fresh[t], old)", "old"),
+        "结束了的环境，状态换了，观测没有换。": edited(rollout, "obs = jnp.where(ended[:, None], draws.fresh_obs[t], next_obs)", "obs = next_obs"),
+        "只有终止的环境重置了：截断之后也是新的一回合。": edited(rollout, "ended = terminated | truncated", "ended = terminated"),
+        "只有截断的环境重置了：终止之后也是新的一回合。": edited(rollout, "ended = terminated | truncated", "ended = truncated"),
+        "动作没有抽：每一步都选了概率最大的。加上这一步的噪声再取最大。": edited(rollout, "log_probs + draws.noise[t]", "log_probs"),
+        "每一步都用了第 0 步的噪声：要用 draws.noise[t]。": edited(rollout, "draws.noise[t]", "draws.noise[0]"),
+        "log_prob 里放的是概率；要对数概率。": edited(rollout, "log_prob = log_probs[", "log_prob = jnp.exp(log_probs)["),
+        "每个样本的 log_prob 都取了第 0 个动作的：要取选中的那个动作。": edited(rollout, "jnp.arange(len(action)), action]", "jnp.arange(len(action)), 0]"),
     },
-    praise="六个都对。",
-)  # fmt: skip
-
-
-check_diagnosis = AnswerExercise(
-    "练习 14.4：三份病历，各改坏了哪个键",
-    {
-        "甲": Choice("ent_coef", TRACED, hint="看熵：它降得很少，离两个动作各一半的 ln 2 不远，而近似 KL 说策略在动。谁在拉着它？"),
-        "乙": Choice(
-            "lr",
-            TRACED,
-            {"adam_eps": "说得通：它大得出奇，步子也会小成这样。不过这里改的是更常动的那个键。"},
-            hint="看熵和近似 KL：策略几乎没有动过。什么太小了？",
-        ),
-        "丙": Choice("vf_coef", TRACED, hint="看价值损失、解释方差和梯度范数：策略在学，Critic 没有。"),
-    },
-    praise="三个都对：" + "，".join(f"{name}是 {key} = {value:g}" for name, change in PATIENTS.items() for key, value in change.items()) + "。",
-)  # fmt: skip
-
-
-check_predictions = AnswerExercise(
-    "练习 14.5：先猜五种改动的影响",
-    {name: Choice(None, OUTCOMES) for name in CHANGES},
-    praise="记下了。运行下一格，看量出来的。",
-    wrong=[
-        (
-            ("看不出差别",) * len(CHANGES),
-            "全填“看不出差别”，等于没有猜。至少有两种改动，你应当说得出方向。",
-        )
-    ],
-)
-
-
-check_report = AnswerExercise(
-    "练习 14.6：报告里哪五句有毛病",
-    {
-        "有毛病的句子": Subset(
-            {3, 5, 7, 8, 10},
-            options=range(1, 11),
-            wrong={
-                frozenset({1, 2, 4, 6, 9}): "正好反了：你挑出来的五句都没有毛病。",
-                frozenset(range(1, 11)): "不是每一句都有毛病：有五句，做法正是书里教的。",
-            },
-            extra={
-                1: "第 1 句没有毛病：问题能由实验回答，也说了多大的差别才算有用。",
-                2: "第 2 句没有毛病：预测写在前面，也有理由；猜错了也不算毛病。",
-                4: "第 4 句没有毛病：成绩怎样算，事先说清，两组一样；用同样的种子没有坏处。",
-                6: "第 6 句的做法没有毛病：算的是差的区间，两组各自重抽。它的数可不可信，要看别的句子。",
-                9: "第 9 句没有毛病：说到数据为止，没有检验的也说了没有检验。",
-            },
-            missing={
-                3: "还漏了。除了要比的那个键，两组受到的照顾一样吗？",
-                5: "还漏了。哪些种子算数，是看到结果之前定的，还是之后？",
-                7: "还漏了。看不看得出差别，该看哪一个区间？",
-                8: "还漏了。有的成绩，什么做法都拿得到，能分出高下吗？",
-                10: "还漏了。一共比了几处？那个区间，是按几处算的？",
-            },
-        )
-    },
-    praise="只给一方调了学习率；看过结果才换种子；拿两条带的重叠当结论；满分处分不出高下；比了十二处，没有修正。",
-)  # fmt: skip
-
-
-def advantage_inputs(rng):
-    """全部相等的，各个环境差得远的，步数与环境数不同的。"""
-    yield (np.full((3, 2), 5, np.float32),)
-    yield (np.full((2, 4), -2, np.float32),)
-    yield (np.float32([[1, 10], [2, 20], [6, 3]]),)
-    for shape in ((3, 2), (2, 4), (4, 3)):
-        yield (np.float32(rng.normal(3, 6, shape).round(1)),)
-
-
-check_batch_normalize = FunctionExercise(
-    "练习 14.7：对整批优势标准化",
-    normalize,
-    advantage_inputs,
-    {
-        "平时都对；可是优势全部相等时得到了 NaN，分母上要加一个小量。": edited(normalize, "(advantage.std() + 1e-8)", "advantage.std()"),
-        "你让每个环境各自标准化了；要对整批求一个平均、一个标准差。": lambda a: (a - a.mean(0)) / (a.std(0) + 1e-8),
-        "你让每一步各自标准化了；要对整批求一个平均、一个标准差。": lambda a: (a - a.mean(1, keepdims=True)) / (a.std(1, keepdims=True) + 1e-8),
-        "你只减了平均，没有除以标准差。": lambda a: a - a.mean(),
-        "你只除了标准差，没有减平均。": edited(normalize, " - advantage.mean()", ""),
-        "你只除了标准差，没有减平均；分母上也要加一个小量。": lambda a: a / a.std(),
-        "你除以了方差；应当除以标准差。": edited(normalize, "std", "var"),
-        "你除以了方差；应当除以标准差，分母上也要加一个小量。": lambda a: (a - a.mean()) / a.var(),
-        "标准差除的是 n，不是 n - 1：用 std() 的默认值。": edited(normalize, "std()", "std(ddof=1)"),
-        "你缩放到了 0 和 1 之间；标准化是减平均、除以标准差。": lambda a: (a - a.min()) / (a.max() - a.min() + 1e-8),
-        "数都对，形状却摊平了：输出的形状与输入相同。": lambda a: normalize(a).ravel(),
-    },
-    praise="整批的平均是 0，标准差是 1；全部相等时得到 0。",
-    returns="标准化过的优势，形状 (num_steps, num_envs)",
+    praise="每一个字段都与库里采的相同，终止和截断之后都换上了新的开头。",
+    outputs=("最后的 obs", "最后的 state", "batch"),
+    describe=on_bench(0),
+    seconds=60,
     close=Close(1e-3, 1e-4),
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 二：优势
+
+
+def gae_inputs(rng):
+    for steps, envs, gamma, gae_lambda in ((1, 1, 0.9, 0.6), (6, 2, 0.9, 0.6), (7, 3, 0.8, 1.0), (7, 3, 1.0, 0.3)):  # fmt: skip
+        reward, value, next_value = rng.integers(-20, 21, (3, steps, envs)) / 10
+        next_value[:-1] = value[1:]
+        terminated = rng.random((steps, envs)) < 0.25
+        truncated = ~terminated & (rng.random((steps, envs)) < 0.25)
+        if steps > 1:
+            terminated[1, 0], truncated[1, 0] = True, False
+            terminated[3, -1], truncated[3, -1] = False, True
+            terminated[4, 0] = truncated[4, 0] = False
+            next_value[3, -1] = 3.0
+        yield *map(np.float32, (reward, value, next_value)), terminated, truncated, gamma, gae_lambda  # fmt: skip
+
+
+DELTA = "gamma * next_value * (1 - terminated)"
+CARRY_ON = "carry_on = 1 - (terminated | truncated)"
+
+check_gae = FunctionExercise(
+    "练习 14.2：一批经验的优势和目标",
+    gae,
+    gae_inputs,
+    {
+        "δ 里终止的那一步仍接着 V(s')：终止之后没有以后。": edited(gae, DELTA, "gamma * next_value"),
+        "δ 里截断的那一步没有接 V(s')：截断只是不再看下去，价值还要接上。": edited(gae, DELTA, "gamma * next_value * (1 - (terminated | truncated))"),
+        "δ 里终止和截断弄反了。": edited(gae, DELTA, "gamma * next_value * (1 - truncated)"),
+        "优势没有断开：一回合的优势漏到了前一回合。": edited(gae, CARRY_ON, "carry_on = 1 - (terminated & False)"),
+        "优势只在终止处断开了；截断之后也是新的一回合。": edited(gae, CARRY_ON, "carry_on = 1 - terminated"),
+        "优势只在截断处断开了；终止处也要断开。": edited(gae, CARRY_ON, "carry_on = 1 - truncated"),
+        "递推里只乘了 γ，没有乘 λ。": edited(gae, "gamma * gae_lambda", "gamma"),
+        "递推里只乘了 λ，没有乘 γ。": edited(gae, "gamma * gae_lambda", "gae_lambda"),
+        "从前往后推了：这一步的优势要用后一步的，得从最后一步往前。": edited(edited(gae, "reversed(range(len(delta)))", "range(len(delta))"), "advantage.insert(0, following)", "advantage.append(following)"),
+        "往前推得对，可是排反了：最后一步的优势跑到了第 0 行。": edited(gae, "advantage.insert(0, following)", "advantage.append(following)"),
+        "目标应当是优势加 V(s)，你少加了。": edited(gae, "return advantage, advantage + value", "return advantage, advantage"),
+        "V(s') 前面忘了乘 γ。": edited(gae, DELTA, "next_value * (1 - terminated)"),
+    },
+    praise="终止和截断各断各的，几个环境互不相干。",
+    outputs=("优势", "目标"),
     jax_arrays=True,
 )  # fmt: skip
 
 
-def score_inputs(rng):
-    """两组成绩：个数不同的，一组散得开的，有一个特别好的，分成两堆的；差的区间都约 44 分宽。"""
-
-    def bell(size, center, spread):
-        z = stats.norm.ppf((np.arange(size) + 0.5) / size)
-        z = rng.permutation(z) + rng.normal(0, 0.05, size)
-        return (center + spread * np.sqrt(size) * z).round()
-
-    yield bell(12, 230, 3), bell(20, 200, 9)
-    yield bell(20, 190, 9), bell(12, 200, 3)
-    yield bell(16, 200, 7), bell(16, 200, 7)
-    yield np.append(bell(19, 200, 7), 900), bell(20, 200, 7)
-    yield np.r_[rng.normal(180, 3, 9), rng.normal(222, 3, 11)].round(), bell(20, 200, 6)
+# ---------------------------------------------------------------- 三：损失
 
 
-def compare_two(ours, base):
-    """四分位均值之差，和它的 95% 置信区间：(差, 下界, 上界)。"""
-    differences = resampled_differences(ours, base)
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return iqm(ours) - iqm(base), low, high
+def minibatch_inputs(rng):
+    """参数与采样时的不同，所以概率比不是 1，有的样本在界外。"""
+    for bench in (small_bench(), probe_bench("MatchObs-probe")):  # 都有两个动作
+        batch = experience(bench, int(rng.integers(20)))
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+        moved = jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(np.float32), bench.start.params)  # fmt: skip
+        for size in (6, 24):
+            index = rng.choice(len(flat["action"]), size, replace=False)
+            yield moved, bench, jax.tree.map(lambda x: x[index], flat)
 
 
-def compare_by(statistic, resample=(True, True)):
-    """同上，换一个统计量，或者只重抽一组。"""
-
-    def compare(ours, base):
-        rng = np.random.default_rng(0)
-        ours_drawn, base_drawn = (
-            statistic(rng.choice(x, (len(x), 5000)), axis=0) if again else statistic(x)
-            for x, again in zip((ours, base), resample)
-        )
-        low, high = np.quantile(ours_drawn - base_drawn, [0.025, 0.975])
-        return statistic(ours) - statistic(base), low, high
-
-    return compare
-
-
-def from_two_intervals(ours, base):
-    """由两组各自的区间相减。"""
-    (low, high), (base_low, base_high) = map(bootstrap_band, (ours, base))
-    return iqm(ours) - iqm(base), low - base_high, high - base_low
-
-
-def from_one_pool(ours, base):
-    """两组合在一起重抽。"""
-    pool = np.append(ours, base)
-    draws = np.random.default_rng(0).choice(pool, (len(pool), 5000))
-    low, high = np.quantile(iqm(draws[: len(ours)]) - iqm(draws[len(ours) :]), [0.025, 0.975])
-    return iqm(ours) - iqm(base), low, high
-
-
-def from_single_seeds(ours, base):
-    """单个种子之差的范围。"""
-    low, high = np.quantile(ours[:, None] - base[None, :], [0.025, 0.975])
-    return iqm(ours) - iqm(base), low, high
-
-
-LIMITS = "[0.025, 0.975]"
-check_compare = FunctionExercise(
-    "练习 14.8：比较两组种子，给出差、下界、上界",
-    compare_two,
-    score_inputs,
+NORMALIZED = "advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)"
+check_loss = FunctionExercise(
+    "练习 14.3：一个小批次的总损失",
+    loss,
+    minibatch_inputs,
     {
-        "差的正负反了：应当是第一组减第二组。": lambda ours, base: compare_two(base, ours),
-        "次序是 (差, 下界, 上界)。": edited(compare_two, "iqm(ours) - iqm(base), low, high", "low, iqm(ours) - iqm(base), high"),
-        "你用的是平均值：一个特别好的种子就能左右它。用四分位均值 iqm。": compare_by(np.mean),
-        "你用的是中位数；要四分位均值 iqm。": compare_by(np.median),
-        "区间太窄：你只重抽了第一组，第二组也要重抽。": compare_by(iqm, (True, False)),
-        "区间太窄：你只重抽了第二组，第一组也要重抽。": compare_by(iqm, (False, True)),
-        "区间的宽度是 0：要有放回地重抽。": lambda ours, base: (iqm(ours) - iqm(base),) * 3,
-        "0.05 和 0.95 两个分位数之间是 90%；95% 的是 0.025 和 0.975。": edited(compare_two, LIMITS, "[0.05, 0.95]"),
-        "区间太窄：加减一个标准误，只有约 68%。": edited(compare_two, LIMITS, "[0.16, 0.84]"),
-        "你由两组各自的区间相减，太宽了。要每次重抽算一个差，再取差的分位数。": from_two_intervals,
-        "你把两组合在一起重抽了，区间就总在 0 的两边。两组要各自重抽。": from_one_pool,
-        "这是单个种子之差的范围；要的是四分位均值之差的范围。": from_single_seeds,
+        "裁剪目标要被最大化，在损失里要带负号。": edited(loss, "(-objective", "(objective"),
+        "熵的符号反了：这样写会逼着策略变得确定。": edited(loss, "- hyper.ent_coef", "+ hyper.ent_coef"),
+        "价值损失忘了乘 vf_coef。": edited(loss, "hyper.vf_coef * value_loss", "value_loss"),
+        "价值损失里还有一个 1/2。": edited(loss, "0.5 * (value", "(value"),
+        "熵忘了乘 ent_coef。": edited(loss, "hyper.ent_coef * entropy", "entropy"),
+        "忘了熵那一项。": edited(loss, " - hyper.ent_coef * entropy", ""),
+        "忘了价值损失那一项：Critic 学不到东西。": edited(loss, " + hyper.vf_coef * value_loss", ""),
+        "优势没有在小批次里标准化：减平均，再除以标准差。": edited(loss, NORMALIZED, "advantage = advantage"),
+        "优势只减了平均，没有除以标准差。": edited(loss, NORMALIZED, "advantage = advantage - advantage.mean()"),
+        "取成较大者了：两项里要取较小的。": edited(loss, "jnp.minimum", "jnp.maximum"),
+        "没有裁剪：r·A 之外，还要有 clip(r)·A 的那一项。": edited(loss, "jnp.minimum(ratio * advantage, clipped * advantage)", "ratio * advantage"),
+        "只用了裁剪的那一项，没有与不裁剪的取较小者。": edited(loss, "jnp.minimum(ratio * advantage, clipped * advantage)", "clipped * advantage"),
+        "旧的对数概率要用经验里记下的 minibatch[\"log_prob\"]，不是用现在的参数重算：重算的话，比例总是 1。": edited(loss, 'log_prob - minibatch["log_prob"]', "log_prob - jax.lax.stop_gradient(log_prob)"),
+        "概率比上下颠倒了：新的除以旧的。": edited(loss, 'log_prob - minibatch["log_prob"]', 'minibatch["log_prob"] - log_prob'),
+        "概率比忘了取指数：对数概率之差还不是比。": edited(loss, 'jnp.exp(log_prob - minibatch["log_prob"])', 'log_prob - minibatch["log_prob"]'),
+        "Critic 学的是目标 minibatch[\"target\"]，不是旧的 V。": edited(loss, 'minibatch["target"]', 'minibatch["value"]'),
+        "你求了和；要对小批次求平均。": edited(loss, "* entropy).mean()", "* entropy).sum()"),
     },
-    praise="差、方向和区间都对。区间里有 0，就说“看不出差别”。",
-    returns="三个数：(差, 下界, 上界)",
-    outputs=("差", "下界", "上界"),
-    close=Close(0, 3.5),  # 重抽两千次，界的误差不到 1；90% 的界差 3 到 4
+    praise="值对，对参数的导数也对。",
+    returns="一个数，对小批次求平均",
+    gradients=(0,),
+    describe=on_bench(1),
+    seconds=60,
+    close=Close(1e-3, 1e-4),
 )  # fmt: skip
+
+
+# ---------------------------------------------------------------- 四：学几遍
+
+
+def learn_inputs(rng):
+    for bench in benches():
+        for update in (1, 3):
+            start = bench.start
+            yield start.params, start.opt_state, bench, experience(bench, update), update
+
+
+check_learn = FunctionExercise(
+    "练习 14.4：一批经验学几遍",
+    learn,
+    learn_inputs,
+    {
+        "updates 里已经带了负号和学习率，加到参数上就是下降；你减了。": edited(learn, "jnp.add", "jnp.subtract"),
+        "优化器的状态没有传下去：每一步都从头开始，Adam 就没有了记忆。": edited(learn, "grad, opt_state, params)", "grad, optimizer.init(params), params)"),
+        "只学了一遍：orders(update) 的第一维是遍数。": edited(learn, "bench.orders(update):", "bench.orders(update)[:1]:"),
+        "每一遍只用了第一个小批次。": edited(learn, "for index in epoch:", "for index in epoch[:1]:"),
+        "小批次的次序总是第 0 次更新的：每次更新要重新打乱，用 bench.orders(update)。": edited(learn, "bench.orders(update)", "bench.orders(0)"),
+        "学习率没有退火：优化器要用 bench.optimizer(update)，update 是第几次更新。": edited(learn, "bench.optimizer(update)", "bench.optimizer(0)"),
+        "梯度每一步都在最初的参数上算：要用刚更新过的参数。": edited(learn, "jax.grad(loss)(params, bench", "jax.grad(loss)(bench.start.params, bench"),
+        "你把梯度直接加到了参数上，没有经过优化器。": edited(learn, "jnp.add, params, updates", "jnp.add, params, grad"),
+        "样本的编号是按 (num_steps, num_envs) 摊平的；你先交换了两维。": edited(learn, "x.reshape(-1, *x.shape[2:])", "x.swapaxes(0, 1).reshape(-1, *x.shape[2:])"),
+    },
+    praise="学完几遍的参数和优化器状态，都与库里的相同。",
+    outputs=("参数", "优化器状态"),
+    describe=on_bench(2),
+    seconds=120,
+    close=Close(2e-2, 2e-3),
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 五：串起来
+
+
+def train_inputs(rng):
+    for seed in rng.choice(50, 2, replace=False):
+        yield small_bench(int(seed)), 3
+
+
+check_train = FunctionExercise(
+    "练习 14.5：把四个函数串成训练",
+    train,
+    train_inputs,
+    {
+        "每次更新都从最初的环境出发：走完的 obs 和 state 要接着用。": edited(train, "obs, state, batch = rollout(", "_, _, batch = rollout("),
+        "每次更新用了同样的随机数：要用 bench.draws(update)。": edited(train, "bench.draws(update)", "bench.draws(0)"),
+        "参数没有传下去：每次更新都从最初的参数学起。": edited(train, "params, opt_state = learn(params,", "params, opt_state = learn(bench.start.params,"),
+        "优化器的状态没有传下去。": edited(train, "learn(params, opt_state,", "learn(params, bench.start.opt_state,"),
+        "采样用的一直是最初的参数：要用学过的。": edited(train, "rollout(bench, params,", "rollout(bench, bench.start.params,"),
+        "少做了一次更新。": edited(train, "range(num_updates)", "range(num_updates - 1)"),
+        "多做了一次更新。": edited(train, "range(num_updates)", "range(num_updates + 1)"),
+        "learn 收到的总是第 0 次更新：学习率不退火，次序也不换。": edited(train, "batch, update)", "batch, 0)"),
+    },
+    praise="三次更新之后，参数与库里的相同。",
+    returns="参数",
+    describe=on_bench(0),
+    seconds=120,
+    close=Close(2e-2, 2e-3),
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- 六：探针的梯子
+
+LADDER = {
+    "ConstantReward-probe": ("一步，观测总是 0，得 1 分", "loss 里的价值损失，learn 里参数有没有真的动；学到的是 2，就是 gae 里终止之后仍接着 V(s')"),
+    "RewardIsObs-probe": ("一步，观测是 ±1，得同样的分", "rollout 里结束了的环境，观测和状态有没有都换上新的开头；gae 的结果有没有排反"),
+    "DelayedReward-probe": ("两步，只有第二步得 1 分", "rollout 里记的是哪一个观测、哪一个 next_value；gae 里的 γ"),
+    "Endless-probe": ("没有尽头，每四步超时一次", "gae 里截断的那一步有没有接上 next_value"),
+    "EndlessCue-probe": ("没有尽头，奖励是这一回合的 ±1", "rollout 里的 next_value 是不是接成了新回合的开头"),
+    "TwoActions-probe": ("一步，动作 1 得 1 分", "loss 里裁剪目标的正负、概率比的上下，rollout 里动作有没有抽"),
+    "MatchObs-probe": ("一步，看着观测选动作", "rollout 里观测与动作错开了"),
+}  # fmt: skip
+"""探针 → (它是什么，不过先疑心哪里)；由低到高。"""
+
+
+def learned(bench: Bench, params, name: str) -> np.ndarray:
+    """在一个探针上学到的 V 或动作 1 的概率，各个要看的观测处一个数。"""
+    log_probs, value = bench.policy(params, jnp.asarray(PROBES[name][1], jnp.float32))
+    return np.asarray(value if ANSWERS[name][0] == "V" else jnp.exp(log_probs[:, -1]))
+
+
+def first_failure(train) -> tuple[int, np.ndarray] | None:
+    """由低到高爬梯子，返回没过的那一级（从 1 数）和学到的数；七级都过就是 None。"""
+    for level, name in enumerate(LADDER, 1):
+        bench = probe_bench(name)
+        got = learned(bench, train(bench, bench.cfg.num_updates), name)
+        if not (abs(got - ANSWERS[name][1]) < NEAR).all():
+            return level, got
+    return None
+
+
+@judged(seconds=900)
+def check_ladder(train) -> str:
+    """练习 14.6：爬探针的梯子，一级不过就停下。"""
+    failure = first_failure(train)
+    if failure is None:
+        return "七级都过了。"
+    level, got = failure
+    name, (what, suspect) = list(LADDER.items())[level - 1]
+    kind, answer = ANSWERS[name]
+    raise Mistake(
+        f"第 {level} 级没过（{what}）：{kind}应当是 {show(answer)}，你学到的是 {show(got.round(2))}。"
+        f"先疑心：{suspect}。"
+    )
+
+
+def with_mistake(piece: str, wrong):
+    """参考答案里，一个函数换成写错的，别的用编译的写法；返回 train。"""
+    static = {"rollout": 0, "gae": (), "learn": 2}
+    pieces = dict(rollout=scanned_rollout, gae=scanned_gae, learn=scanned_learn)
+    if piece == "loss":  # 它在 learn 里用到
+        piece, wrong = "learn", rebound(learn, loss=wrong)
+    return assemble(**pieces | {piece: jax.jit(wrong, static_argnums=static[piece])})
+
+
+# ---------------------------------------------------------------- 七：CartPole，和库逐次核对
+
+CARTPOLE = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, shuffle="samples")
+"""97 次更新，一次 16 个环境各走 128 步。"""
+
+
+EPISODES, PASSING = 50, 450
+"""学完之后走多少个回合，平均回报过了多少，就算学会。"""
+
+
+def evaluated(bench: Bench, params, episodes: int = EPISODES) -> float:
+    """参数不动，按概率抽动作，走 episodes 个回合，平均的回报。"""
+    one_seed = jax.tree.map(lambda x: np.asarray(x)[None], params)
+    policy = Policy(bench.cfg, one_seed, (bench.cfg.seed,), bench.cfg.num_updates)
+    return float(evaluate(policy, episodes, greedy=False, seed=1).seed_means[0])
+
+
+@judged(seconds=1800)
+def check_cartpole(train) -> str:
+    """练习 14.7：CartPole，20 万步。"""
+    bench = make_bench(CARTPOLE)
+    score = evaluated(bench, train(bench, bench.cfg.num_updates))
+    if score < PASSING:
+        raise Mistake(f"学完之后平均只有 {score:.0f} 分，应当过 {PASSING}。前六题都过了吗？")
+    return f"你写的 PPO 学会了 CartPole：{EPISODES} 个回合平均 {score:.0f} 分。"
+
+
+def library_params(bench: Bench, num_updates: int) -> list:
+    """库里的训练，每次更新之后的参数：第 0 项是起点。"""
+    update = jax.jit(make_train(bench.cfg).update)
+    state, found = bench.start, [bench.start.params]
+    for _ in range(num_updates):
+        state, _ = update(state, bench.hyper)
+        found.append(state.params)
+    return found
+
+
+def distance(params, others) -> float:
+    """两份参数差多少：差的长度除以 others 的长度。"""
+    difference = global_norm(jax.tree.map(jnp.subtract, params, others))
+    return float(difference / global_norm(others))
+
+
+def first_difference(pieces, bench: Bench, updates: int = 10) -> str | None:
+    """逐次更新、逐个函数与参考答案比，返回第一处不同；都相同就是 None。
+
+    每次更新都从参考答案走到的地方出发，所以前面的错不会连累后面的。pieces 有 rollout、gae、loss、learn
+    四个函数（一个模块就行）。
+    """
+    start = bench.start
+    params, opt_state, obs, state = (
+        start.params,
+        start.opt_state,
+        start.env.obs,
+        start.env.state,
+    )
+    gamma, gae_lambda = bench.hyper.gamma, bench.hyper.gae_lambda
+    for update in range(updates):
+        walk = (bench, params, obs, state, bench.draws(update))
+        obs, state, batch = scanned_rollout(*walk)
+        ends = [batch[x] for x in ("reward", "value", "next_value", "terminated", "truncated")]
+        advantage, target = scanned_gae(*ends, gamma, gae_lambda)
+        batch = batch | dict(advantage=advantage, target=target)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+        index = bench.orders(update)[0, 0]
+        sample = (params, bench, jax.tree.map(lambda x: x[index], flat))
+        study = (params, opt_state, bench, batch, update)
+        learnt = scanned_learn(*study)
+        for exercise, inputs, right in (
+            (check_rollout, walk, (obs, state, batch)),
+            (check_gae, (*ends, gamma, gae_lambda), (advantage, target)),
+            (check_loss, sample, loss(*sample)),
+            (check_learn, study, learnt),
+        ):
+            name = exercise.reference.__name__
+            got = run(getattr(pieces, name), inputs)
+            if got.error is not None:
+                return f"第 {update} 次更新，{name}：" + describe_error(
+                    got.error, getattr(pieces, name)
+                )
+            if not exercise.close(got.value, right):
+                why = explain(
+                    got.value, right, exercise.close, exercise.returns, exercise.outputs
+                )
+                return f"第 {update} 次更新，{name}：{why}"
+        params, opt_state = learnt
+    return None
+
+
+def examine(path: str) -> bool:
+    """一个写着五个函数的文件，从头到尾检查一遍，逐项打印；全过返回 True。"""
+    space = runpy.run_path(path)
+    pieces = types.SimpleNamespace(**space)
+    for check in (check_rollout, check_gae, check_loss, check_learn, check_train):
+        name = check.reference.__name__
+        if name not in space:
+            print(f"{name}：文件里没有这个函数。")
+            return False
+        verdict = check(space[name])
+        print(f"{name}：{verdict}")
+        if not verdict:
+            return False
+    for what, step in {
+        "与库逐次核对": lambda: first_difference(pieces, make_bench(CARTPOLE)),
+        "探针的梯子": lambda: check_ladder(pieces.train),
+        "CartPole": lambda: check_cartpole(pieces.train),
+    }.items():
+        found = step()
+        print(f"{what}：{'十次更新，处处相同' if found is None else found}")
+        if isinstance(found, str) or found is not None and not found:
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(not examine(sys.argv[1]))

@@ -287,17 +287,17 @@ def scanned_learn(params, opt_state, bench, batch, update):
     return learner
 
 
+def rebound(function: Callable, **names) -> Callable:
+    """同一个函数，它用到的几个名字换成别的。"""
+    return types.FunctionType(function.__code__, function.__globals__ | names)
+
+
 def assemble(**pieces: Callable) -> Callable:
-    """参考答案里换掉几个函数（rollout、gae、loss、learn），得到它们串成的 train。
+    """参考答案里换掉几个函数（rollout、gae、learn），得到它们串成的 train。
 
     >>> assemble(rollout=scanned_rollout, gae=scanned_gae, learn=scanned_learn)  # 编译的写法
     """
-    space = dict(globals())
-    for name in ("rollout", "gae", "loss", "learn", "train"):
-        function = pieces.get(name, space[name])
-        plain = isinstance(function, types.FunctionType)  # 编译过的，里面用到谁已经定下
-        space[name] = types.FunctionType(function.__code__, space) if plain else function
-    return space["train"]
+    return rebound(train, **pieces)
 
 
 fast_train = assemble(rollout=scanned_rollout, gae=scanned_gae, learn=scanned_learn)

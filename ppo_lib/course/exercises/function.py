@@ -153,7 +153,9 @@ class FunctionExercise:
 
     def behaves_like(self, function: Callable, outcomes: list[Outcome]) -> bool:
         """function 在每一组输入上的结果，是不是都与 outcomes 相同。"""
-        return all(self.agree(got, run(function, case)) for got, case in zip(outcomes, self.cases))
+        return all(
+            self.agree(got, run(function, case)) for got, case in zip(outcomes, self.cases)
+        )
 
     def named_by_form(self, outcomes: list[Outcome]) -> str | None:
         """任何题目都可能犯的错：差一个负号，差一个倍数，不看输入。"""
@@ -204,7 +206,9 @@ class FunctionExercise:
         shown = (
             self.describe(case)
             if self.describe is not None
-            else "、".join(f"{n} = {show(x)}" for n, x in zip(self.names, case) if not callable(x))
+            else "、".join(
+                f"{n} = {show(x)}" for n, x in zip(self.names, case) if not callable(x)
+            )
         )
         return f"{shown} 时，" if shown else ""
 

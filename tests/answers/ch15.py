@@ -1,10 +1,10 @@
-"""第 14 章的答案。"""
+"""第 15 章的答案。"""
 
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from ppo_lib.course.ch14 import CHANGES, ORDER
+from ppo_lib.course.ch15 import CHANGES, ORDER
 from ppo_lib.loss import normalize
 from ppo_lib.statistics import difference_interval, iqm
 
