@@ -3,6 +3,7 @@
 import ast
 import inspect
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 SWAPPED_OPERATORS = {
@@ -85,7 +86,7 @@ def mutants(function: Callable) -> Iterator[tuple[str, Callable]]:
     """function 的全部改法：（改了什么，改坏了的函数）。function 要是顶层的 def。"""
     source = textwrap.dedent(inspect.getsource(function))
     parameters = list(inspect.signature(function).parameters)
-    n = 0
+    n, seen = 0, Counter()
     while True:
         tree = ast.parse(source)
         definition = tree.body[0]
@@ -102,5 +103,7 @@ def mutants(function: Callable) -> Iterator[tuple[str, Callable]]:
             return
         space = dict(function.__globals__)
         exec(compile(ast.fix_missing_locations(tree), "<mutant>", "exec"), space)
-        yield replace.change, space[function.__name__]
+        seen[replace.change] += 1
+        place = f"（第 {seen[replace.change]} 处）" if seen[replace.change] > 1 else ""
+        yield replace.change + place, space[function.__name__]
         n += 1

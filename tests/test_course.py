@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import ppo_lib
-from ppo_lib.course import Verdict, chapter_card, checker, show_source, show_table
+from ppo_lib.course import Verdict, chapter_card, show_source, show_table
 from ppo_lib.course.card import TIMINGS_FILE
-from ppo_lib.course.verdict import Mistake
+from ppo_lib.course.exercises import FunctionExercise, Mistake, edited, judged
 
 
 def test_show_source_is_the_library_source():
@@ -39,18 +39,93 @@ def test_show_source_of_a_wrapped_method_names_our_file():
     assert show_source(method).data.startswith("`ppo_lib/networks/mlp.py`，第")
 
 
-def test_checker_turns_everything_into_a_verdict():
-    @checker
+def test_judged_turns_everything_into_a_verdict():
+    @judged
     def check(answer):
         if answer == 1:
             raise Mistake("少了一")
         return f"{1 / answer}"
 
-    assert check(2) == Verdict(True, "0.5")
-    assert check(1) == Verdict(False, "少了一")
-    assert not check(0).passed and "ZeroDivisionError" in check(0).message
-    assert not check(...).passed and "..." in check(...).message
+    assert check(2) == Verdict(True, "0.5") and check(2)
+    assert check(1) == Verdict(False, "少了一") and not check(1)
+    assert "除以了 0" in check(0).message
+    assert "..." in check(...).message and "..." in check({"甲": ...}).message
     assert repr(check(2)) == "通过：0.5" and repr(check(1)).startswith("还不对：")
+
+
+# ---- 引擎：读者的函数会出的各种意外
+
+
+def twice(x):
+    return 2 * x
+
+
+def numbers(rng):
+    yield (np.float64(3),)
+    for n in (2, 4):
+        yield (rng.integers(1, 9, n).astype(float),)
+
+
+check_twice = FunctionExercise(
+    "练习 0.0：乘 2",
+    twice,
+    numbers,
+    {"这是平方。": lambda x: x**2},
+    "对。",
+    returns="同形状的数组",
+)
+
+
+def in_place(x):
+    x *= 2
+    return x
+
+
+def broken(x):
+    y = x + 1
+    return y + missing  # noqa: F821
+
+
+def endless(x):
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda x: list(np.atleast_1d(x) * 2.0) if np.ndim(x) else 2 * x, "通过：对。"),
+        (in_place, "改动了传进来的 x"),
+        (lambda anything: anything + anything, "通过：对。"),
+        (lambda x: x**2, "这是平方。"),
+        (lambda x: -2 * x, "负号"),
+        (lambda x: 6 * x, "应有的 3 倍"),
+        (lambda x: 6.0 + 0 * np.sum(x), "还不对：x = ["),
+        (lambda x: print(2 * x), "把 print 换成 return"),
+        (lambda x: twice, "一个函数（忘了调用它？）"),
+        (lambda x: np.nan * x, "nan"),
+        (lambda x: (2 * x).reshape(-1, 1), "形状应当是 (2,)，你的是 (2, 1)"),
+        (lambda x: {"a": 2 * x}, "应当返回同形状的数组"),
+        (lambda: 1, "你的函数收 0 个"),
+        (lambda x: x["a"], "运行你的函数时"),
+        (broken, "return y + missing"),
+        (broken, "名字 missing 没有定义"),
+        (endless, "停不下来"),
+        (3, "要交的是函数本身"),
+        (..., "换成你的代码"),
+    ],
+)
+def test_whatever_a_reader_writes_the_verdict_says_what_it_is(answer, says, monkeypatch):
+    monkeypatch.setattr(check_twice, "seconds", 0.5)
+    verdict = check_twice(answer)
+    assert says in repr(verdict), verdict
+    assert verdict.passed == repr(verdict).startswith("通过")
+
+
+def test_an_edit_must_be_found_exactly_once():
+    assert edited(twice, "2 * x", "3 * x")(2) == 6
+    with pytest.raises(ValueError, match="0 处"):
+        edited(twice, "4 * x", "3 * x")
 
 
 # ---- 章首的时间 ----

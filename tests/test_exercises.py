@@ -28,7 +28,22 @@ for number in NUMBERS:
 
 FUNCTIONS = [name for name, x in CHECKS.items() if isinstance(x, FunctionExercise)]
 BLANKS = [name for name, x in CHECKS.items() if isinstance(x, AnswerExercise)]
-each_function = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def each(pairs):
+    """一题（或一题的第几个答案）一个参数；第 14 章的题要训练，慢。"""
+    return [
+        pytest.param(*pair, marks=pytest.mark.slow if pair[0].startswith("ch14") else ())
+        for pair in pairs
+    ]
+
+
+def places(table):
+    """表里的每一个答案：（题，第几个）。"""
+    return each((name, i) for name, some in table.items() for i in range(len(some)))
+
+
+each_function = pytest.mark.parametrize("name", each((name,) for name in FUNCTIONS))
 
 
 def try_answer(name, answer):
@@ -41,17 +56,13 @@ def test_every_check_has_two_styles_of_right_answers_and_no_table_names_another(
     assert set(WRONG) <= set(CHECKS) and set(HARMLESS) <= set(FUNCTIONS)
 
 
-@pytest.mark.parametrize(
-    ("name", "i"), [(n, i) for n, some in RIGHT.items() for i in range(len(some))]
-)
+@pytest.mark.parametrize(("name", "i"), places(RIGHT))
 def test_right_answers_pass(name, i):
     verdict = try_answer(name, RIGHT[name][i])
     assert verdict, verdict
 
 
-@pytest.mark.parametrize(
-    ("name", "i"), [(n, i) for n, some in WRONG.items() for i in range(len(some))]
-)
+@pytest.mark.parametrize(("name", "i"), places(WRONG))
 def test_wrong_answers_get_their_hint(name, i):
     answer, hint = WRONG[name][i]
     verdict = try_answer(name, answer)

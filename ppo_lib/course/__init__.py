@@ -1,8 +1,8 @@
 """只有课程用得到的东西：展示源码，检查练习。"""
 
 from ppo_lib.course.card import chapter_card
+from ppo_lib.course.exercises import Verdict
 from ppo_lib.course.source import show_source
 from ppo_lib.course.table import show_table
-from ppo_lib.course.verdict import Verdict, checker
 
-__all__ = ["Verdict", "chapter_card", "checker", "show_source", "show_table"]
+__all__ = ["Verdict", "chapter_card", "show_source", "show_table"]

@@ -113,11 +113,16 @@ def on_bench(place: int):
 # ---------------------------------------------------------------- 一：采样
 
 
+def moved(params, rng):
+    """参数都挪动一些：刚初始化的策略几乎均匀，看不出用没用它。"""
+    return jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(np.float32), params)
+
+
 def rollout_inputs(rng):
     for bench in benches():
         for update in rng.choice(20, 2, replace=False):
-            env = bench.start.env
-            yield bench, bench.start.params, env.obs, env.state, bench.draws(int(update))
+            env, params = bench.start.env, moved(bench.start.params, rng)
+            yield bench, params, env.obs, env.state, bench.draws(int(update))
 
 
 ARRIVED = "next_value = bench.policy(params, next_obs)[1]"
@@ -204,10 +209,12 @@ def minibatch_inputs(rng):
     for bench in (small_bench(), probe_bench("MatchObs-probe")):  # 都有两个动作
         batch = experience(bench, int(rng.integers(20)))
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-        moved = jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(np.float32), bench.start.params)  # fmt: skip
+        params = moved(bench.start.params, rng)
         for size in (6, 24):
             index = rng.choice(len(flat["action"]), size, replace=False)
-            yield moved, bench, jax.tree.map(lambda x: x[index], flat)
+            minibatch = jax.tree.map(lambda x: x[index], flat)
+            yield params, bench, minibatch
+        yield params, bench, minibatch | dict(advantage=jnp.full(size, 0.5))  # 优势全相等
 
 
 NORMALIZED = "advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)"
@@ -419,17 +426,19 @@ def first_difference(pieces, bench: Bench, updates: int = 10) -> str | None:
     gamma, gae_lambda = bench.hyper.gamma, bench.hyper.gae_lambda
     for update in range(updates):
         walk = (bench, params, obs, state, bench.draws(update))
-        obs, state, batch = scanned_rollout(*walk)
-        ends = [batch[x] for x in ("reward", "value", "next_value", "terminated", "truncated")]
+        obs, state, sampled = scanned_rollout(*walk)
+        ends = [
+            sampled[x] for x in ("reward", "value", "next_value", "terminated", "truncated")
+        ]
         advantage, target = scanned_gae(*ends, gamma, gae_lambda)
-        batch = batch | dict(advantage=advantage, target=target)
+        batch = sampled | dict(advantage=advantage, target=target)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
         index = bench.orders(update)[0, 0]
         sample = (params, bench, jax.tree.map(lambda x: x[index], flat))
         study = (params, opt_state, bench, batch, update)
         learnt = scanned_learn(*study)
         for exercise, inputs, right in (
-            (check_rollout, walk, (obs, state, batch)),
+            (check_rollout, walk, (obs, state, sampled)),
             (check_gae, (*ends, gamma, gae_lambda), (advantage, target)),
             (check_loss, sample, loss(*sample)),
             (check_learn, study, learnt),

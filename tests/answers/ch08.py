@@ -96,7 +96,7 @@ WRONG = {
         ((...,), "换成你的答案"),
     ],
     "check_halves": [
-        (lambda g, m, *rest: (m, g), "动量推的不对"),
+        (lambda g, m, *rest: (m, g), "动量推的”不对"),
         (lambda *x: tuple(-y for y in halves_by_difference(*x)), "方向反了"),
         (lambda *x: halves_by_difference(*x)[1], "应当返回 2 样：动量推的、梯度推的"),
     ],

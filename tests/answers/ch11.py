@@ -121,7 +121,7 @@ WRONG = {
         (half_guarded, "这一个梯度也可能是"),
         (lambda r, g, d: (running_in_jax(r, g, d)[0], 0.5 * r + 0.5 * g), "各一半"),
         (lambda r, g, d: (running_in_jax(r, g, d)[0], 0.9 * r + 0.1 * g), "decay 都是 0.9"),
-        (lambda r, g, d: (np.float64(r @ g > 0), d * r + (1 - d) * g), "余弦不对"),
+        (lambda r, g, d: (np.float64(r @ g > 0), d * r + (1 - d) * g), "余弦”不对"),
         (lambda r, g, d: running_in_jax(r, g, d)[0], "只返回了余弦"),
         (lambda r, g, d: r.sum() and None, "应当返回 2 样"),
     ],
