@@ -159,6 +159,10 @@ WRONG = {
 
 HARMLESS = {
     # 数组的每一格后面都会写上；各列一样长
-    "check_my_gae": {"np.zeros → np.ones", "reward → value"},
-    "check_my_target": {"np.zeros → np.ones", "reward → next_value"},
+    "check_my_gae": {"np.zeros → np.ones", "reward → value", "reward → value（第 2 处）"},
+    "check_my_target": {
+        "np.zeros → np.ones",
+        "reward → next_value",
+        "reward → next_value（第 2 处）",
+    },
 }
