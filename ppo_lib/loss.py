@@ -63,7 +63,7 @@ def entropy_bonus(pi):
 
 
 def normalize(advantage):
-    """减均值、除标准差；全部相等时得到 0 而不是 NaN。"""
+    """减均值、除标准差；全部相等时分母不是 0，所以不会得到 NaN。"""
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 

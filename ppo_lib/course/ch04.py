@@ -351,7 +351,13 @@ def count_params(obs_dim, num_actions, hidden_sizes):
 
 def size_inputs(rng):
     """隐藏层一到四层，宽度相同的、不同的。"""
-    yield from ((6, 3, (32,)), (2, 3, (64, 64)), (4, 2, (8, 16, 8)), (3, 5, (4, 6, 5, 7)))
+    yield from (
+        (6, 3, (32,)),
+        (2, 3, (64, 64)),
+        (4, 2, (8, 16, 8)),
+        (3, 5, (4, 6, 5, 7)),
+        (4, 2, (5, 5, 5)),
+    )
     for depth in (1, 2):
         obs_dim, num_actions, *hidden = map(int, rng.integers(2, 30, depth + 2))
         yield obs_dim, num_actions, tuple(hidden)

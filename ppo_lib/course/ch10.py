@@ -557,7 +557,7 @@ def honest_inputs(rng):
     first = [[20, 90, 22], [60, 62, 64], [75, 30, 31], [10, 28, 80], [50, 51, 52], [5, 9, 6]]
     last = [40, 2, 30, 50, 85, 99]
     yield np.column_stack([first, last]).astype(float), 3
-    for cells, seeds, pick in ((3, 4, 1), (4, 5, 2), (4, 5, 3), (4, 6, 3)):
+    for cells, seeds, pick in ((3, 4, 1), (4, 5, 2), (4, 5, 3), (4, 6, 3), (3, 10, 5)):
         yield rng.normal(300, 80, (cells, seeds)).round(1), pick
     for _ in range(4):
         yield rng.normal(-160, 20, (4, 5)).round(1), 3

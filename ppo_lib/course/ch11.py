@@ -587,6 +587,7 @@ def masked_inputs(rng):
     yield x, np.zeros(4, bool)
     yield x, np.ones(4, bool)
     yield np.float32([-5, 2, 9, 5]), np.array([True, False, False, True])
+    yield np.float32([0, 6, 9]), np.array([True, True, False])  # 选中的里有 0
     yield np.float32([-200]), np.array([False])
     for shape, chosen in (((3, 4), 5), ((3, 4), 0), ((6,), 1), ((6,), 3)):
         mask = rng.permutation(np.arange(np.prod(shape)) < chosen).reshape(shape)

@@ -242,7 +242,7 @@ check_batch_normalize = FunctionExercise(
         "你缩放到了 0 和 1 之间；标准化是减平均、除以标准差。": lambda a: (a - a.min()) / (a.max() - a.min() + 1e-8),
         "数都对，形状却摊平了：输出的形状与输入相同。": lambda a: normalize(a).ravel(),
     },
-    praise="整批的平均是 0，标准差是 1；全部相等时得到 0。",
+    praise="整批的平均是 0，标准差是 1；全部相等时也不会得到 NaN。",
     returns="标准化过的优势，形状 (num_steps, num_envs)",
     close=Close(1e-3, 1e-4),
     jax_arrays=True,

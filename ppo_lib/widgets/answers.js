@@ -3,10 +3,10 @@
 // ---- 读：框里的东西 → 判卷用的。没填是 null；读不懂就抛出给读者的话
 
 function parseNumber(text) {
-  const clean = text.trim().replaceAll("−", "-").replaceAll(/[，,]/g, "");
+  const clean = text.replaceAll(/[\s，,]/g, "").replaceAll("−", "-").replaceAll(/^[约≈~]|[倍次步个分遍]$/g, "");
   if (clean === "") return null;
   const number = "[+-]?(?:\\d+\\.?\\d*|\\.\\d+)(?:e[+-]?\\d+)?";
-  const parts = clean.match(new RegExp(`^(${number})(?:\\s*/\\s*(${number})|\\s*([%％]))?$`, "i"));
+  const parts = clean.match(new RegExp(`^(${number})(?:/(${number})|([%％]))?$`, "i"));
   if (!parts) throw new Error(`“${text.trim()}” 不是一个数。`);
   const [, value, below, percent] = parts;
   const result = Number(value) / (below === undefined ? 1 : Number(below)) / (percent ? 100 : 1);

@@ -155,7 +155,7 @@ WRONG = {
         (lambda t, p: t[t[:, :p].mean(1).argmax(), 3:].mean(), "pick 都是 3"),
         (lambda t, p: t[t[:, :p].mean(1).argmax(), p:].sum(), "应当是"),
         (lambda t, p: t.sum() and None, "没有返回值"),
-        (lambda t, p: -1.0, "没有用到参数"),
+        (lambda t, p: -1.0, "结果应当随输入变"),
     ],
     "check_explorer_data": [
         (lambda ds, n: thin(ds["return"], n), "to_dataset"),

@@ -82,7 +82,7 @@ WRONG = {
     ],
     "check_my_shaping": [
         (lambda p, q, e, g: jnp.where(e, 0.0, 0.9 * q) - p, "gamma 都是 0.9"),
-        (lambda p, q, e, g: p * 0, "没有用到参数"),
+        (lambda p, q, e, g: p * 0, "结果应当随输入变"),
         (lambda p, q, e, g: potential_sum(p, q, e, g), "potential_sum 没有定义"),  # noqa: F821
         (lambda p, q, e, g: p.sum() and None, "没有返回值"),
         (lambda p, q: p, "你的函数收 2 个"),

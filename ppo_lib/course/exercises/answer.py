@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,10 +26,12 @@ def parse_number(raw: Any) -> float:
     if isinstance(raw, (bool, np.bool_)):
         raise Mistake(f"要一个数，{raw} 是真假。")
     if isinstance(raw, str):
-        text = raw.strip().replace("−", "-").replace("，", "").replace(",", "")
+        text = re.sub(r"^[约≈~]|[倍次步个分遍]$", "", re.sub(r"[\s,，]", "", raw)).replace(
+            "−", "-"
+        )
         percent = text.endswith(("%", "％"))
         try:
-            above, _, below = text.rstrip("%％ ").partition("/")
+            above, _, below = text.rstrip("%％").partition("/")
             return float(above) / float(below or 1) / (100 if percent else 1)
         except (ValueError, ZeroDivisionError):
             raise Mistake(f"“{raw.strip()}” 不是一个数。") from None
@@ -40,6 +43,8 @@ def parse_number(raw: Any) -> float:
         raise Mistake(f"要一个数，你给的是 {type(raw).__name__}。") from None
     if array.size != 1:
         raise Mistake(f"要一个数，你给的是 {array.size} 个。")
+    if np.isnan(array):
+        raise Mistake("NaN 不是一个数。")
     return float(array.reshape(()))
 
 
@@ -81,7 +86,7 @@ class Number:
             "right": [self.interval(self.value, within)],
             "coarse": coarse,
             "wrong": [
-                [*self.interval(x, min(max(within, 5e-3 * abs(x)), abs(x - self.value) / 2) if self.tolerance != 0 else 0), hint]
+                [*self.interval(x, min(1e-2 * abs(x), abs(x - self.value) / 2) if self.tolerance != 0 else 0), hint]
                 for x, hint in wrong.items()
                 if x != self.value
             ],
@@ -246,9 +251,9 @@ class AnswerExercise:
             ],
         }
 
-    def __call__(self, *answers) -> Verdict:
+    def __call__(self, *answers, **named) -> Verdict:
         try:
-            given = self.collect(answers)
+            given = self.collect((*answers, *named.values()))
             if any(is_unwritten(x) for x in given):
                 return self.unanswered()
             read = []
@@ -270,11 +275,13 @@ class AnswerExercise:
         names = list(self.fields)
         if len(answers) == 1 and is_unwritten(answers[0]):
             return [...] * len(names)
-        if len(names) == 1 and len(answers) == 1:
-            return list(answers)
+        if len(names) == 1:  # 选几个的，可以不写成集合
+            return list(answers) if len(answers) == 1 else [list(answers)]
         if len(answers) == 1 and isinstance(answers[0], Mapping):
             given = {label(key): x for key, x in answers[0].items()}
             wanted = list(map(label, names))
+            if len(given) == len(wanted) and not set(given) & set(wanted):
+                return list(given.values())  # 用自己的名字作键，次序与题目相同
             unknown, missing = set(given) - set(wanted), set(wanted) - set(given)
             if unknown or missing:
                 raise Mistake(
@@ -287,7 +294,11 @@ class AnswerExercise:
                     + "。"
                 )
             return [given[key] for key in wanted]
-        if len(answers) == 1 and isinstance(answers[0], Iterable) and not isinstance(answers[0], str):  # fmt: skip
+        if len(answers) == 1 and isinstance(answers[0], (set, frozenset)):
+            raise Mistake("集合没有次序；依次写成列表，例如 [1, 2]。")
+        if len(answers) == 1 and isinstance(answers[0], str):
+            answers = tuple(split_text(answers[0]))
+        elif len(answers) == 1 and isinstance(answers[0], Iterable):
             answers = tuple(answers[0])
         if len(answers) != len(names):
             raise Mistake(f"要 {len(names)} 个答案，依次是 {'、'.join(map(label, names))}；你给了 {len(answers)} 个。")  # fmt: skip
@@ -313,11 +324,15 @@ def normal(field: dict, raw: Any) -> Any:
     """读者写的 → 判卷用的：数、选项的下标、下标的列表、形状。读不懂就 ``Mistake``。"""
     kind = field["kind"]
     if kind == "number":
-        return parse_number(raw)
+        return parse_number(raw) if "value" in field else 0.0
     if kind == "choice":
         return find_option(field, raw)
     if kind == "subset":
-        if isinstance(raw, str) or not isinstance(raw, Iterable):
+        if isinstance(raw, Mapping):  # {选项: 选不选}
+            raw = [x for x, chosen in raw.items() if chosen]
+        if isinstance(raw, str):
+            raw = [raw] if tidy(raw) in map(tidy, field["options"]) else split_text(raw)
+        elif not isinstance(raw, Iterable):
             raw = [raw]
         return sorted({find_option(field, x) for x in raw})
     if kind == "order":
@@ -329,17 +344,37 @@ def normal(field: dict, raw: Any) -> Any:
                 f"{len(field['options'])} 项各用一次：{'、'.join(field['options'])}。"
             )
         return order
+    if isinstance(raw, str):
+        raw = [int(n) for n in re.findall(r"\d+", raw)]
     try:
-        return [int(n) for n in np.atleast_1d(np.asarray(raw))]
+        shape = np.atleast_1d(np.asarray(raw, float))
+        if (shape == shape.round()).all():
+            return [int(n) for n in shape]
     except (TypeError, ValueError):
-        raise Mistake(f"形状写成整数的元组，例如 (128, 16)；你给的是 {raw!r}。") from None
+        pass
+    raise Mistake(f"形状写成整数的元组，例如 (128, 16)；你给的是 {raw!r}。")
+
+
+def split_text(text: str) -> list[str]:
+    """一段文字里的几个答案，用逗号、顿号或空格分开；全是字母的（"ADE"）一个字母一个。"""
+    if re.fullmatch(r"[A-Za-z]+", text.strip()):
+        return list(text.strip())
+    return [x for x in re.split(r"[,，、;；\s]+", text) if x]
+
+
+def tidy(x: Any) -> str:
+    """选项的文字，不计大小写、空格、括号、引号和句号。"""
+    return re.sub(r"[\s()（）“”‘’\"'。]", "", str(x)).lower()
 
 
 def find_option(field: dict, raw: Any) -> int:
     """选项的下标；数按大小认，文字按字认。"""
     options = field["options"]
-    if str(raw).strip() in options:
-        return options.index(str(raw).strip())
+    if isinstance(raw, (list, tuple)) and len(raw) == 1:
+        raw = raw[0]
+    same = [i for i, x in enumerate(options) if tidy(x) == tidy(raw)]
+    if same:
+        return same[0]
     try:
         value = float(raw)
         near = [i for i, x in enumerate(options) if math.isclose(float(x), value, rel_tol=1e-6)]

@@ -117,7 +117,8 @@ class FunctionExercise:
             return Verdict(False, str(mistake))
         except TimeUp:
             return Verdict(
-                False, f"跑了 {self.seconds:.0f} 秒还没有结束：是不是有停不下来的循环？"
+                False,
+                f"跑了 {self.seconds:.0f} 秒还没有结束：多半有停不下来的循环；机器正忙的话，再试一次。",
             )
 
     def judge(self, function: Callable) -> Verdict:
@@ -174,7 +175,7 @@ class FunctionExercise:
         if self.close(got, -right):
             return "差一个负号：每一组输入上，你的都是应有的相反数。"
         if len(pairs) > 2 and np.ptp(got) == 0 and np.ptp(right) > 0:
-            return f"不管输入是什么，你的函数都给出 {got[0]:.6g}：它没有用到参数。"
+            return f"不管输入是什么，你的函数都给出 {got[0]:.6g}：结果应当随输入变。"
         factor = got @ right / (right @ right)
         if factor and abs(factor - 1) > 0.05 and self.close(got / factor, right):
             return f"差一个倍数：每一组输入上，你的都是应有的 {factor:.4g} 倍。"
@@ -213,20 +214,17 @@ class FunctionExercise:
         return f"{shown} 时，" if shown else ""
 
     def split(self, right: list[bool]) -> str:
-        """有的输入对、有的不对时，看是不是某个常数或形状分开了它们。"""
+        """有的输入对、有的不对时，看是不是某一个常数分开了它们：它多半写死了。"""
         if sum(right) < 2:
             return ""
-        text = f"（{len(right)} 组输入里对了 {sum(right)} 组"
+        found = []
         for name, column in zip(self.names, zip(*self.cases)):
-            for feature, words in ((scalar, "都是"), (np.shape, "的形状都是")):
-                if self.describe or any(callable(x) for x in column):
-                    continue
-                values = [feature(x) for x in column]
-                good = {v for v, ok in zip(values, right) if ok}
-                bad = {v for v, ok in zip(values, right) if not ok}
-                if len(good) == 1 and not good & bad and None not in good:
-                    text += f"；对的那几组 {name} {words} {next(iter(good))}，不对的都不是"
-        return text + "。）"
+            good = {scalar(x) for x, ok in zip(column, right) if ok}
+            bad = {scalar(x) for x, ok in zip(column, right) if not ok}
+            if len(good) == 1 and not good & bad and None not in good:
+                found.append(f"；对的那几组 {name} 都是 {next(iter(good)):g}，不对的都不是")
+        text = found[0] if len(found) == 1 else ""
+        return f"（{len(right)} 组输入里对了 {sum(right)} 组{text}。）"
 
     def check_gradients(self, function: Callable) -> None:
         """值都对之后，再比导数。"""

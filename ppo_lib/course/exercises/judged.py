@@ -34,7 +34,10 @@ def judged(judge: Callable[..., str] | None = None, *, seconds: float = SECONDS)
         except Mistake as mistake:
             return Verdict(False, str(mistake))
         except TimeUp:
-            return Verdict(False, f"跑了 {seconds:.0f} 秒还没有结束：是不是有停不下来的循环？")
+            return Verdict(
+                False,
+                f"跑了 {seconds:.0f} 秒还没有结束：多半有停不下来的循环；机器正忙的话，再试一次。",
+            )
         except Exception as error:
             function = next((x for x in answers if callable(x)), None)
             return Verdict(False, describe_error(error, function))

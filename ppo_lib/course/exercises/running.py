@@ -8,6 +8,7 @@ import dis
 import inspect
 import io
 import linecache
+import re
 import signal
 import threading
 import traceback
@@ -17,8 +18,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import xarray as xr
 
-SECONDS = 20.0
+SECONDS = 40.0
 """一次检查最多跑多久，秒。"""
 
 
@@ -64,14 +66,19 @@ def run(function: Callable, inputs: tuple) -> Outcome:
         with contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # 空的平均之类，结果里看得出来
             value, error = function(*given), None
-    except Exception as caught:
+    except (Exception, SystemExit) as caught:
         value, error = None, caught
-    changed = tuple(
-        i
-        for i, (now, before) in enumerate(zip(given, inputs))
-        if isinstance(before, np.ndarray) and not np.array_equal(now, before, equal_nan=before.dtype.kind == "f")
-    )  # fmt: skip
+    changed = tuple(i for i, pair in enumerate(zip(given, inputs)) if was_changed(*pair))
     return Outcome(value, error, printed.getvalue(), changed)
+
+
+def was_changed(now: Any, before: Any) -> bool:
+    """一个参数是不是被改动了；看得出的有数组、xarray 和字典。"""
+    if isinstance(before, np.ndarray):
+        return not np.array_equal(now, before, equal_nan=before.dtype.kind == "f")
+    if isinstance(before, (xr.DataArray, xr.Dataset)):
+        return not before.identical(now)
+    return isinstance(before, dict) and set(now) != set(before)
 
 
 def is_empty(function: Callable) -> bool:
@@ -125,13 +132,16 @@ def meaning(error: BaseException) -> str:
     """一种异常是什么意思。"""
     text = str(error)
     if isinstance(error, NameError):
-        return f"名字 {error.name} 没有定义。"
+        name = error.name or re.search(r"'(.*?)'", text)[1]  # UnboundLocalError 没有 name
+        return f"名字 {name} 没有定义，或者用在了赋值之前。"
     if isinstance(error, (jax.errors.TracerArrayConversionError, jax.errors.TracerBoolConversionError)):  # fmt: skip
         return "求导或编译时，这里要的是具体的数，拿到的是占位的符号：用 jnp 代替 NumPy，用 jnp.where 代替 if。"
     if isinstance(error, jax.errors.JAXTypeError):
         return "编译或求导时，这里要的是具体的数，拿到的是占位的符号。"
     if isinstance(error, ZeroDivisionError):
         return "除以了 0。"
+    if missing := re.search(r"No variable named '(.*?)'", text):
+        return f"没有 {missing[1]!r} 这个变量。"
     if isinstance(error, KeyError):
         return f"没有 {error.args[0]!r} 这个键。" if error.args else "没有这个键。"
     if isinstance(error, IndexError):
@@ -144,6 +154,18 @@ def meaning(error: BaseException) -> str:
         return "你写的 assert 没有成立。"
     if "broadcast" in text or "incompatible shapes" in text:
         return "两个数组的形状合不到一起。"
+    if "truth value of an array" in text.lower():
+        return "一整个数组没有真假：条件写 jnp.where 或 &、|、~，逐个取小写 jnp.minimum。"
+    if "bitwise_xor" in text or "for ^" in text:
+        return "次方写 **，不写 ^。"
+    if "unhashable" in text:
+        return "列表和集合不能作字典的键、集合的元素：写成元组或 frozenset。"
+    if "unsupported operand" in text or "bad operand" in text:
+        return "这两样东西不能这样运算。"
+    if text.startswith("vmap "):
+        return "vmap 的 in_axes 与数组的轴对不上。"
+    if isinstance(error, ModuleNotFoundError):
+        return f"这里没有装 {error.name} 这个包。"
     if "JAX arrays are immutable" in text:
         return "JAX 的数组不能就地改动：用 x = x.at[i].set(…) 得到一个新的。"
     if isinstance(error, TypeError) and "NoneType" in text:

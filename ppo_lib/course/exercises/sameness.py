@@ -43,13 +43,12 @@ class Close:
 
 
 def as_array(x: Any) -> np.ndarray | None:
-    """变成 float64 的数组；变不成（没有返回值、长短不一的列表、文字……）就是 None。"""
-    if x is None or isinstance(x, (str, bytes, dict, set, frozenset)):
-        return None
+    """变成 float64 的数组；变不成（没有返回值、长短不一的列表、文字、复数……）就是 None。"""
     try:
-        return np.asarray(x, float)
+        array = np.asarray(x)
     except (TypeError, ValueError):
         return None
+    return array.astype(float) if array.dtype.kind in "biuf" else None
 
 
 def as_parts(x: Any, count: int) -> list | None:
@@ -145,13 +144,13 @@ def explain_shape(result: np.ndarray, right: np.ndarray, returns: str) -> str:
         text = f"应当是一个数，你的形状是 {result.shape}"
     text += f"。要返回的是{returns}。" if returns else "。"
     if result.shape == () and right.ndim:
-        return text + "是不是求了和或平均？"
+        return text + "是不是求和、平均或取最大时，把该留的轴也归掉了？"
     if result.ndim >= 2 and result.shape == right.shape[::-1]:
         return text + "是不是有两个轴反了？"
     if result.size == right.size and right.squeeze().shape == result.squeeze().shape:
         return text + "长度是 1 的那一维多了或少了。"
     if right.ndim == 1 and result.shape == right.shape * 2:
-        return text + "像是 (n,) 和 (n, 1) 广播到了一起。"
+        return text + "可能有 (n,) 和 (n, 1) 广播到了一起。"
     return text
 
 
@@ -161,8 +160,12 @@ def describe(x: Any) -> str:
         return "None"
     if isinstance(x, str):
         return f"文字 {x[:20]!r}"
+    if isinstance(x, (tuple, list)) and any(y is None for y in x):
+        return f"{len(x)} 样东西，里面有 None"
     if isinstance(x, (tuple, list)):
         return f"{len(x)} 样东西" if isinstance(x, tuple) else f"{len(x)} 项的列表"
+    if isinstance(x, (bool, np.bool_)):
+        return "真" if x else "假"
     if isinstance(x, (int, float, np.generic)):
         return f"一个数 {x:g}"
     if hasattr(x, "shape"):
