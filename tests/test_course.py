@@ -107,7 +107,7 @@ def endless(x):
         (lambda x: (2 * x).reshape(-1, 1), "形状应当是 (2,)，你的是 (2, 1)"),
         (lambda x: {"a": 2 * x}, "应当返回同形状的数组"),
         (lambda: 1, "你的函数收 0 个"),
-        (lambda x: x["a"], "运行你的函数时"),
+        (lambda x: x["a"], "你的函数第"),
         (broken, "return y + missing"),
         (broken, "名字 missing 没有定义"),
         (endless, "停不下来"),

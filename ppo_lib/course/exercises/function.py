@@ -35,6 +35,10 @@ UNWRITTEN = (
 )
 
 
+PRINTED = 2000
+"""读者的函数打印的，最多转给他看多少个字。"""
+
+
 class FunctionExercise:
     """一道写函数的练习；像函数一样调用它，得到 ``Verdict``。
 
@@ -124,6 +128,8 @@ class FunctionExercise:
     def judge(self, function: Callable) -> Verdict:
         """值、导数、另外的要求，依次查。"""
         outcomes = [run(function, case) for case in self.cases]
+        if printed := next((x.printed for x in outcomes if x.printed), ""):
+            print(printed[:PRINTED], end="")  # 第一组有打印的输入，别的不重复
         right = [self.agree(*pair) for pair in zip(outcomes, self.expected)]
         if not all(right):
             raise Mistake(self.named(outcomes) or self.complain(function, outcomes, right))

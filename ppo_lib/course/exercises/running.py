@@ -123,9 +123,7 @@ def describe_error(error: BaseException, function: Callable | None) -> str:
             place = f"第 {lines[-1]} 行" + (f"（{source}）" if source else "")
     original = str(error).strip().splitlines()
     detail = f"（{type(error).__name__}：{original[0][:160]}）" if original else ""
-    return (
-        f"运行你的{'函数' if function else '答案'}时，{place}出错了：{meaning(error)}{detail}"
-    )
+    return f"你的{'函数' if function else '答案'}{place}出错了：{meaning(error)}{detail}"
 
 
 def meaning(error: BaseException) -> str:
@@ -161,7 +159,11 @@ def meaning(error: BaseException) -> str:
     if "unhashable" in text:
         return "列表和集合不能作字典的键、集合的元素：写成元组或 frozenset。"
     if "unsupported operand" in text or "bad operand" in text:
-        return "这两样东西不能这样运算。"
+        return "这两样东西不能这样运算；有一样是树（参数、环境的状态）的话，用 jax.tree.map。"
+    if "not subscriptable" in text:
+        return "它不能取下标；它是树（环境的状态、参数）的话，用 jax.tree.map(lambda x: x[t], 树)。"
+    if type(error).__name__ == "ScopeParamShapeError":
+        return "送进网络的数组形状不对：多半是前面哪一步把观测的形状弄错了。"
     if text.startswith("vmap "):
         return "vmap 的 in_axes 与数组的轴对不上。"
     if isinstance(error, ModuleNotFoundError):

@@ -108,7 +108,7 @@ def explain(got: Any, expected: Any, close: Close, returns: str, names: tuple[st
         parts = as_parts(got, len(expected))
         if parts is None:
             return (
-                f"应当返回 {len(expected)} 样：{'、'.join(names)}；你返回的是 {describe(got)}。"
+                f"应当返回 {len(expected)} 样：{'、'.join(names)}；你返回的是{describe(got)}。"
             )
         names = names or [f"第 {i} 样" for i in range(1, len(parts) + 1)]
         for name, part, right in zip(names, parts, expected):
@@ -125,7 +125,7 @@ def explain(got: Any, expected: Any, close: Close, returns: str, names: tuple[st
         return f"应当是 {show(expected)}，你的是 {show(got) if as_set(got) is not None else describe(got)}。"  # fmt: skip
     result, right = as_array(got), as_array(expected)
     if result is None:
-        return f"应当返回{returns or '数或数组'}；你返回的是 {describe(got)}。"
+        return f"应当返回{returns or '数或数组'}；你返回的是{describe(got)}。"
     if result.shape != right.shape:
         return explain_shape(result, right, returns)
     wrong = ~close.near(result, right)
