@@ -73,8 +73,8 @@ RIGHT = {
 WRONG = {
     "check_rollout": [
         (lambda bench, params, obs, state, draws: (obs, state), "应当返回 3 样"),
-        (lambda bench, params, obs, state, draws: (obs, state, {}), "“batch”不对"),
-        (lambda bench, params, obs, state: None, "收 4 个"),
+        (lambda bench, params, obs, state, draws: (obs, state, {}), "“最后的 obs”不对"),
+        (lambda bench, params, obs, state: obs, "收 4 个"),
     ],
     "check_gae": [(lambda r, *rest: r, "应当返回 2 样"), (lambda r, v, *rest: (r[0], v[0]), "形状")],
     "check_loss": [
@@ -83,7 +83,7 @@ WRONG = {
         (lambda p, b, m: 0.0 * m["value"], "应当是一个数"),
     ],
     "check_learn": [(lambda params, *rest: params, "应当返回 2 样"), (lambda *x: x[:2], "不对")],
-    "check_train": [(lambda bench, n: bench.start.params, "不对"), (lambda bench: None, "收 1 个")],
+    "check_train": [(lambda bench, n: bench.start.params, "不对"), (lambda bench: bench, "收 1 个")],
     "check_ladder": [(lambda bench, n: bench.start.params, "第 1 级没过"), (..., "换成")],
     "check_cartpole": [(lambda bench, n: bench.start.params, "前六题都过了吗"), (..., "换成")],
 }  # fmt: skip
