@@ -4,8 +4,10 @@
 """
 
 import importlib
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mutants import mutants
 
@@ -85,6 +87,28 @@ def test_every_declared_mistake_is_named(name):
         for hint, wrong in exercise.wrong.items():
             verdict = exercise(wrong)
             assert not verdict and verdict.message == hint, (hint, verdict)
+
+
+@each_function
+@pytest.mark.parametrize(
+    "returned",
+    [
+        None,
+        "文字",
+        {},
+        {"a": 1},
+        set(),
+        [],
+        [1, [2]],
+        (np.ones(2), np.ones((3, 1))),
+        1j,
+        object(),
+        len,
+    ],
+)
+def test_whatever_comes_back_there_is_a_verdict(name, returned):
+    verdict = CHECKS[name](lambda *args: returned)
+    assert not verdict and re.search("[一-鿿]", verdict.message), verdict
 
 
 @each_function

@@ -12,7 +12,7 @@ from flax.linen.initializers import lecun_normal, normal, orthogonal
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Shape
-from ppo_lib.course.exercises.sameness import Close
+from ppo_lib.course.exercises.sameness import Close, SameShape
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.envs import make_env
 from ppo_lib.loss import ppo_loss
@@ -551,8 +551,7 @@ check_orthogonal = FunctionExercise(
     praise="高的、方的、宽的都对，增益和钥匙也都用上了。",
     returns="矩阵 W，形状 (rows, cols)",
     describe=lambda case: "rows = {}、cols = {}、gain = {:.4g}".format(*case[1:]),
-    # W 不止一个，所以只比形状，别的全靠下面的规则
-    close=lambda got, expected: np.shape(got) == expected.shape,
+    close=SameShape(),  # W 不止一个，别的全靠下面的规则
     rules={
         "高的 W（rows > cols）不对：各列要互相垂直。独立的随机数只是大致垂直，要用 QR 分解之类的办法变成恰好垂直。": perpendicular((5, 3)),
         "方的 W（rows = cols）不对：各列要互相垂直。": perpendicular((4, 4)),

@@ -16,7 +16,6 @@ from ppo_lib.config import PPOConfig
 from ppo_lib.course.ch05 import collect_late_observations
 from ppo_lib.course.ch07 import collect_one_batch, one_step
 from ppo_lib.course.exercises import AnswerExercise, Choice, FunctionExercise, Number
-from ppo_lib.course.exercises.sameness import Close
 from ppo_lib.course.experiment import Experiment, patched
 from ppo_lib.diagnostics import (
     cosine_similarity,
@@ -573,13 +572,6 @@ check_by_hand = AnswerExercise(
 )  # fmt: skip
 
 
-class CloseOrNone(Close):
-    """都没有返回值，也算相同：认得出“空的时候返回 None”。"""
-
-    def __call__(self, got, expected) -> bool:
-        return got is None if expected is None else super().__call__(got, expected)
-
-
 def masked_inputs(rng):
     """一个也没选中的，只选中一个的，全选中的，平均恰好是 0 的；形状换几种。"""
     x = np.float32([10, 3, 7, 20])
@@ -624,7 +616,6 @@ check_masked_mean = FunctionExercise(
     remarks={
         "不过它进不了编译的程序：那里要用 jnp，数组的形状不能由数据决定，也不能用 if 看数据。库里的写法见参考答案。": lambda f: jnp.isclose(jax.jit(f)(*ONE_MASK), 15.0),
     },
-    close=CloseOrNone(),
     jax_arrays=True,
 )  # fmt: skip
 

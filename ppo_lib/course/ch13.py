@@ -19,7 +19,7 @@ import ppo_lib.loss
 from ppo_lib.advantage import calculate_gae, td_error
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.exercises import AnswerExercise, Choice, FunctionExercise, Number, edited
-from ppo_lib.course.exercises.sameness import as_array
+from ppo_lib.course.exercises.sameness import SameShape
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.course.probes import ANSWERS, NEAR, PROBES, registered
 from ppo_lib.diagnostics import explained_variance, global_norm
@@ -302,12 +302,6 @@ def draw_noise(key, num_steps):
     return jax.vmap(lambda k: jax.random.normal(k, (4,)))(keys)
 
 
-def same_shape(got, expected) -> bool:
-    """随机数没有唯一的答案，只比形状；别的由 DRAW_RULES 来查。"""
-    array = as_array(got)
-    return array is not None and array.shape == expected.shape
-
-
 def noise(draw, num_steps: int = 5, seed: int = 0) -> np.ndarray:
     """draw 由一把新钥匙抽出的数，(num_steps, 4)。"""
     return np.asarray(draw(jax.random.key(seed), num_steps), float)
@@ -355,7 +349,7 @@ check_draw_noise = FunctionExercise(
     praise="各行不同、互相独立，没有哪把钥匙用了两次；钥匙相同结果就相同，钥匙不同结果就不同。",
     returns="每一步 4 个数，形状 (num_steps, 4)",
     rules=DRAW_RULES,
-    close=same_shape,
+    close=SameShape(),
     describe=lambda case: f"num_steps = {case[1]}",
 )
 

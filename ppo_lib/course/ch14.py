@@ -56,7 +56,7 @@ def small_bench(seed: int = 0) -> Bench:
             shuffle="samples",
             ent_coef=0.5,
             vf_coef=0.7,
-        )  # fmt: skip
+        )
     )
 
 
@@ -79,7 +79,7 @@ def probe_bench(name: str, seed: int = 0) -> Bench:
                 gamma=0.5,
                 ent_coef=0.0,
                 vf_coef=0.7,
-            )  # fmt: skip
+            )
         )
 
 
@@ -91,9 +91,8 @@ def benches() -> tuple[Bench, Bench]:
 def experience(bench: Bench, update: int) -> dict:
     """照参考答案采一批经验，配上优势和目标。"""
     env = bench.start.env
-    batch = scanned_rollout(bench, bench.start.params, env.obs, env.state, bench.draws(update))[
-        2
-    ]
+    walk = (bench, bench.start.params, env.obs, env.state, bench.draws(update))
+    _, _, batch = scanned_rollout(*walk)
     ends = {x: batch[x] for x in ("reward", "value", "next_value", "terminated", "truncated")}
     advantage, target = scanned_gae(
         **ends, gamma=bench.hyper.gamma, gae_lambda=bench.hyper.gae_lambda

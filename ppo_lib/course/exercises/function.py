@@ -19,11 +19,10 @@ import numpy as np
 from ppo_lib.course.exercises.running import (
     SECONDS,
     Outcome,
-    TimeUp,
     describe_error,
     is_empty,
+    limited,
     run,
-    time_limit,
     wrong_signature,
 )
 from ppo_lib.course.exercises.sameness import Close, as_array, explain, show
@@ -114,16 +113,7 @@ class FunctionExercise:
             return Verdict(False, "要交的是函数本身，不是调用它的结果：括号里只写函数的名字。")
         if complaint := wrong_signature(function, self.names):
             return Verdict(False, complaint)
-        try:
-            with time_limit(self.seconds):
-                return self.judge(function)
-        except Mistake as mistake:
-            return Verdict(False, str(mistake))
-        except TimeUp:
-            return Verdict(
-                False,
-                f"跑了 {self.seconds:.0f} 秒还没有结束：多半有停不下来的循环；机器正忙的话，再试一次。",
-            )
+        return limited(lambda: self.judge(function), self.seconds)
 
     def judge(self, function: Callable) -> Verdict:
         """值、导数、另外的要求，依次查。"""

@@ -6,13 +6,7 @@ import functools
 from collections.abc import Callable
 
 from ppo_lib.course.exercises.answer import is_unwritten
-from ppo_lib.course.exercises.running import (
-    SECONDS,
-    TimeUp,
-    describe_error,
-    is_empty,
-    time_limit,
-)
+from ppo_lib.course.exercises.running import SECONDS, describe_error, is_empty, limited
 from ppo_lib.course.exercises.verdict import Mistake, Verdict
 
 
@@ -28,18 +22,16 @@ def judged(judge: Callable[..., str] | None = None, *, seconds: float = SECONDS)
     def check(*answers) -> Verdict:
         if any(is_unwritten(x) or callable(x) and is_empty(x) for x in answers):
             return Verdict(False, "把 ... 换成你的答案，再运行这一格。")
-        try:
-            with time_limit(seconds):
+
+        def verdict() -> Verdict:
+            try:
                 return Verdict(True, judge(*answers))
-        except Mistake as mistake:
-            return Verdict(False, str(mistake))
-        except TimeUp:
-            return Verdict(
-                False,
-                f"跑了 {seconds:.0f} 秒还没有结束：多半有停不下来的循环；机器正忙的话，再试一次。",
-            )
-        except Exception as error:
-            function = next((x for x in answers if callable(x)), None)
-            return Verdict(False, describe_error(error, function))
+            except Mistake:
+                raise
+            except Exception as error:
+                function = next((x for x in answers if callable(x)), None)
+                return Verdict(False, describe_error(error, function))
+
+        return limited(verdict, seconds)
 
     return check

@@ -20,6 +20,8 @@ import jax
 import numpy as np
 import xarray as xr
 
+from ppo_lib.course.exercises.verdict import Mistake, Verdict
+
 SECONDS = 40.0
 """一次检查最多跑多久，秒。"""
 
@@ -56,6 +58,18 @@ def time_limit(seconds: float):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def limited(judge: Callable[[], Verdict], seconds: float) -> Verdict:
+    """限时运行 judge；``Mistake`` 和超时都变成 ``Verdict``。"""
+    try:
+        with time_limit(seconds):
+            return judge()
+    except Mistake as mistake:
+        return Verdict(False, str(mistake))
+    except TimeUp:
+        text = "多半有停不下来的循环；机器正忙的话，再试一次。"
+        return Verdict(False, f"跑了 {seconds:.0f} 秒还没有结束：{text}")
 
 
 def run(function: Callable, inputs: tuple) -> Outcome:

@@ -42,6 +42,14 @@ class Close:
         return np.isclose(got, expected, self.rtol, self.atol, equal_nan=True)
 
 
+class SameShape(Close):
+    """只比形状：没有唯一答案的题（随机数），别的由规则来查。"""
+
+    def near(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """形状相同就够了。"""
+        return np.ones(got.shape, bool)
+
+
 def as_array(x: Any) -> np.ndarray | None:
     """变成 float64 的数组；变不成（没有返回值、长短不一的列表、文字、复数……）就是 None。"""
     try:
