@@ -502,7 +502,7 @@ def chain(start: float, end: float) -> tuple[float, float, float]:
 check_values = AnswerExercise(
     "练习 2.1：三个格子的价值",
     {
-        "V(0)": Number(GAMMA**2 * LAST, hint="格子 0 总向右，没有奖励：V(0) = γV(1)。"),
+        "V(0)": Number(GAMMA**2 * LAST, hint="三个数是连着的，从 V(2) 查起：V(2) = ½·2 + ½·γV(1)，V(1) = γV(2)，最后才是 V(0) = γV(1)。"),
         "V(1)": Number(GAMMA * LAST, hint="格子 1 总向右，没有奖励：V(1) = γV(2)。"),
         "V(2)": Number(LAST, hint="一半走出右门，一半退回格子 1：V(2) = ½·2 + ½·γV(1)，再把 V(1) 换成 γV(2)。"),
     },

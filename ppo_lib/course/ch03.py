@@ -391,6 +391,7 @@ check_num_programs = AnswerExercise(
 
 def score_inputs(rng):
     """两组种子的成绩：手写的各分开一种错的判法；随机的不留边界上的。"""
+    even = np.arange(16)
     for ours, base in (
         ([9] * 5, [9] * 5),  # 差和区间恰好是 0
         ([430, 455, 470, 441, 462], [280, 310, 260, 295, 301]),
@@ -402,6 +403,16 @@ def score_inputs(rng):
         # 自己这组很齐，另一组很散
         ([300, 304, 297, 309, 301, 295, 306, 303], [210, 420, 330, 300, 390, 250, 360, 410]),
         ([210, 240, 225, 198, 251, 233], [300, 284, 322, 310, 275, 330, 296, 305, 289]),
+        # 差在 0 另一边的机会约 1.4%，98% 的区间就含 0；次序相反，逐个相减起伏更大
+        (10 * even + 248, 10 * even[::-1] + 200),
+        # 约 4.2%，90% 的区间就不含 0；次序相同，逐个相减没有起伏
+        (10 * even + 200, 10 * even + 238),
+        # 约 1.3%；base 很齐，所以两个区间不重叠
+        (10 * even + 200, 239 + even % 2),
+        # ours 分成两堆：中位数会从一堆跳到另一堆
+        (np.r_[300 + even[:6], 360 + even[6:]], 302 + even / 2),
+        # 差几乎是 0，只是散的程度不同
+        (301 + np.arange(20) % 2, 12 * np.arange(20) + 187),
     ):  # fmt: skip
         yield np.array(ours, float), np.array(base, float)
     left = 2
@@ -434,6 +445,13 @@ def by_means(ours, base, width=1.96):
     return conclude(difference - half, difference + half)
 
 
+def difference_of(statistic, ours, base):
+    """换一个统计量：两组各自重抽，差的 95% 置信区间（下界，上界）。"""
+    rng = np.random.default_rng(0)
+    ours, base = (statistic(rng.choice(x, (len(x), 5000)), axis=0) for x in (ours, base))
+    return np.quantile(ours - base, [0.025, 0.975])
+
+
 def with_ends(ours, base):
     """错的判法：区间的一头是 0，也当作不含 0。"""
     _, low, high = difference_interval(ours, base)
@@ -451,8 +469,12 @@ check_judgement = FunctionExercise(
         "你看的是两组各自的区间重不重叠。两个区间重叠，差的区间也可能不含 0，这样会漏掉真的差别。": lambda ours, base: by_two_intervals(bootstrap_band(ours), bootstrap_band(base)),
         "你看的是两组的最低和最高重不重叠。这太苛刻：两组有几个种子交错，平均下来仍可以有差别。": lambda ours, base: by_two_intervals((ours.min(), ours.max()), (base.min(), base.max())),
         "只算了 ours 的区间，把 base 当成一个准确的数。base 也只有几个种子，它的起伏也要算进差里。": lambda ours, base: conclude(*(bootstrap_band(ours) - iqm(base))),
-        "你看的是平均值之差的区间。一个种子失手，平均值就被拉走；用四分位均值。": by_means,
+        "一个种子失手，你的结论就变了：平均值和标准误差都会被它拉走。看四分位均值之差的区间。": by_means,
+        "你用的是中位数之差的区间。中位数只看中间的一两个种子，容易跳；用四分位均值。": lambda ours, base: conclude(*difference_of(np.median, ours, base)),
         "你把两组一个一个相减了。两组的种子不是一一对应的，个数也可以不同：各自重抽，再求差。": lambda ours, base: conclude(*bootstrap_band(ours - base)),
+        "你把两组的种子一一对应起来了：逐个相减，或者重抽时用了同样的位置。它们没有对应，各自重抽，再求差。": lambda ours, base: conclude(*bootstrap_band([a - b for a, b in zip(ours, base)])),
+        "你的区间比 95% 的窄，例如是 90% 的：两头各去掉 2.5%。": lambda ours, base: conclude(*difference_interval(ours, base, level=0.9)[1:]),
+        "你的区间比 95% 的宽，例如是 99% 的。只有这一个比较，不用修正：两头各去掉 2.5%。": lambda ours, base: conclude(*difference_interval(ours, base, level=0.99)[1:]),
         "区间的一头恰好是 0，也是含 0，看不出差别。": with_ends,
     },
     praise="看的是四分位均值之差的区间：起伏、重叠、失手的种子、不同的个数，都照顾到了。",

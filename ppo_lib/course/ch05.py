@@ -507,6 +507,6 @@ check_my_reset = FunctionExercise(
     },
     praise="只有结束了的那几行换成了新的开局。",
     returns="新的观测，形状 (num_envs, obs_dim)",
-    remarks={"不过它不能编译：采样的循环要编译，在里面用不了 if、for 和布尔下标。再用 jnp.where 写一次。": lambda reset: jax.eval_shape(reset, jnp.zeros(2, bool), *jnp.zeros((2, 2, 3))) is not None},
+    remarks={"不过它不能编译，采样的循环却要编译。编译时数组里还没有具体的数：NumPy 的函数、看数组的值的 if、布尔下标都用不了。再用 jnp.where 写一次。": lambda reset: jax.eval_shape(reset, jnp.zeros(2, bool), *jnp.zeros((2, 2, 3))) is not None},
     jax_arrays=True,
 )  # fmt: skip

@@ -628,11 +628,13 @@ def running_step(running, grad, decay):
 
 
 def running_inputs(rng):
-    """三种零向量，同向、反向、垂直；长度、维数、衰减率都换。"""
+    """三种零向量，很短却不是零的，同向、反向、垂直；长度、维数、衰减率都换。"""
     zero, first, second = np.zeros(2), np.array([3.0, 4.0]), np.array([1.0, -0.5])
     yield zero, first, 0.9
     yield first, zero, 0.5
     yield zero, zero, 0.9
+    yield first, 1e-4 * second, 0.5
+    yield 1e-5 * first, 4 * second, 0.9
     yield first, second, 0.0
     yield np.array([1.0, 0.0]), np.array([0.6, 0.8]), 0.5
     yield np.array([1.0, 0.0]), np.array([0.0, 2.0]), 0.9

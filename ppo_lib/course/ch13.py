@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy import stats
 
 import ppo_lib.loss
 from ppo_lib.advantage import calculate_gae, td_error
@@ -253,6 +254,7 @@ def loss_inputs(rng):
     for value, target in (
         ((1,), (1,)), ((1, 1), (1,)), ((3,), (3,)), ((3, 1), (3,)), ((4, 1), (4,)),
         ((3,), (1,)), ((3, 1), (1,)), ((1, 1), (3,)), ((1, 3), (3,)), ((3, 3), (3,)), ((3,), (2, 3)),
+        ((), ()), ((), (3,)), ((3,), ()), ((3, 1), (3, 1)), ((3, 3), (3, 3)), ((2, 3, 1), (2, 3)),
     ):  # fmt: skip
         yield tuple(np.float32(rng.normal(0, 3, shape).round(1)) for shape in (value, target))
 
@@ -261,7 +263,7 @@ def safe_loss(value, target):
     """(V - 目标)² 的平均；去掉 value 多出的一维，别的形状报错。"""
     if value.ndim == 2:
         value = value.squeeze(-1)
-    assert value.shape == target.shape
+    assert value.shape == target.shape and target.ndim == 1
     return ((value - target) ** 2).mean()
 
 
@@ -274,7 +276,8 @@ check_safe_loss = FunctionExercise(
     {
         "(batch, 1) 减 (batch,) 广播成了 (batch, batch)，别的形状也不报错。先把多出的一维去掉；求差之前，再查两者的形状相同。": lambda v, t: ((v - t) ** 2).mean(),
         "形状对不上时没有报错，照样广播了；squeeze() 不写轴，还会把每一个长度是 1 的维都去掉。求差之前，先查两者的形状相同。": lambda v, t: ((v.squeeze() - t) ** 2).mean(),
-        "多出的一维去掉了；可是 (batch,) 对 (1,) 之类，没有报错，照样广播了。求差之前，先查两者的形状相同。": edited(safe_loss, "assert value.shape == target.shape", "pass"),
+        "多出的一维去掉了；可是 (batch,) 对 (1,) 之类，没有报错，照样广播了。求差之前，先查两者的形状相同。": edited(safe_loss, "assert value.shape == target.shape and target.ndim == 1", "pass"),
+        "形状相同，却不是一维，也要报错：再查 target.ndim 是 1。": edited(safe_loss, " and target.ndim == 1", ""),
         "你把 value 整个摊平了再比：(1, batch) 这样的形状也混了过去。只去掉最后的一维。": lambda v, t: safe_loss(v.ravel(), t),
         "value 是 (batch, 1) 时也要收下，先去掉多出的一维。": edited(safe_loss, "value = value.squeeze(-1)", "pass"),
         "你求了和；题目要平均。": edited(safe_loss, MEAN_SQUARE, "((value - target) ** 2).sum()"),
@@ -284,8 +287,9 @@ check_safe_loss = FunctionExercise(
         "是差的平方，不是差的绝对值。": edited(safe_loss, MEAN_SQUARE, "abs(value - target).mean()"),
         "先平方，再平均；你先平均了。": edited(safe_loss, MEAN_SQUARE, "(value - target).mean() ** 2"),
     },
-    praise="对的形状算得对，多出的一维去掉了，别的形状当场报错。",
+    praise="对的形状算得对，导数也对，多出的一维去掉了，别的形状当场报错。",
     returns="一个数，对样本求平均",
+    gradients=(0,),
     jax_arrays=True,
 )  # fmt: skip
 
@@ -318,8 +322,9 @@ def reuses_a_key(draw) -> bool:
 
 
 def looks_normal(x) -> bool:
-    """八百个数像不像标准正态：平均、标准差和两头。"""
-    return abs(x.mean()) < 0.15 and abs(x.std() - 1) < 0.12 and abs(x).max() > 2.2
+    """八百个数像不像标准正态：平均、标准差、两头和峰度。"""
+    center = abs(x.mean()) < 0.15 and abs(x.std() - 1) < 0.12
+    return center and abs(x).max() > 2.2 and abs(stats.kurtosis(x.ravel())) < 1
 
 
 def looks_independent(x) -> bool:
@@ -332,11 +337,11 @@ def looks_independent(x) -> bool:
 DRAW_RULES = {
     "每一行都一样：同一把钥匙用了许多次，抽出的是同一组数。先把钥匙分成 num_steps 把。": lambda draw: (noise(draw) != noise(draw)[0]).any(),
     "有几行相同：有的钥匙用了不止一次。": lambda draw: len(np.unique(noise(draw), axis=0)) == 5,
-    "行与行之间、或者一行之内，有相同的数：行不全同，但并不独立。": lambda draw: len(np.unique(noise(draw).round(6))) == 20,
+    "行与行之间、或者一行之内，有相同的数，或者只差正负号的：行不全同，但并不独立。": lambda draw: len(np.unique(abs(noise(draw)).round(6))) == 20,
     "同一把钥匙，两次的结果不同：随机数没有全部来自 key，实验就不能重复。": lambda draw: np.array_equal(noise(draw), noise(draw)),
     "换一把钥匙，结果不变：你没有用到传进来的 key，每个种子都会抽到同样的数。": lambda draw: not np.array_equal(noise(draw), noise(draw, seed=1)),
     "数都不同，可是有一把钥匙用了两次：抽过数的、分过的，都不能再用。打开 jax_debug_key_reuse，它会指出是哪一把。": lambda draw: not reuses_a_key(draw),
-    "不像标准正态分布：平均应当接近 0，标准差接近 1。用 jax.random.normal。": lambda draw: looks_normal(noise(draw, 200)),
+    "不像标准正态分布：平均、标准差，或者两头的多少不对。用 jax.random.normal。": lambda draw: looks_normal(noise(draw, 200)),
     "每个数像是标准正态的，可是数与数之间有关系：各步、各列要互相独立。": lambda draw: looks_independent(noise(draw, 200)),
 }  # fmt: skip
 """练习 13.2 的要求：提示 → 成不成立。"""
@@ -355,10 +360,10 @@ check_draw_noise = FunctionExercise(
 
 
 def logits_inputs(rng):
-    """一个、几个或没有动作选不了；只剩一个可选；相差一千的；随机的。"""
+    """一个、几个或没有动作选不了；只剩一个可选；概率很小却不是 0 的；相差一千的；随机的。"""
     inf = np.inf
     for logits in (
-        [-inf, 2], [1000, 0, -inf], [0, -inf, 0, -inf], [0.3, -0.5, -inf, 1], [0.5, -1, 2, 0.1, 1.5, -0.7]
+        [-inf, 2], [1000, 0, -inf], [5, -5, -inf, 4], [0, -inf, 0, -inf], [0.3, -0.5, -inf, 1], [0.5, -1, 2, 0.1, 1.5, -0.7]
     ):  # fmt: skip
         yield (np.float32(logits),)
     for _ in range(2):
@@ -468,14 +473,14 @@ check_my_gae_check = FunctionExercise(
     gae_is_right,
     lambda rng: [(jax.jit(calculate_gae),)],
     {
-        "库里的 calculate_gae 是对的，你的检查却说它不对：手算的答案再算一遍；比的时候用 np.allclose，留出舍入误差。": lambda gae: False,
+        "库里的 calculate_gae 是对的，你的检查却说它不对。把它给的和你的答案都打印出来，看是哪一种：答案算错了，比得太严（用 np.allclose，留出舍入误差），还是真假反了。": lambda gae: False,
     },
     praise="两份对的放过了，七份写坏的都抓住了。",
     returns="真或假",
     describe=lambda case: "给它库里的 calculate_gae",
     rules={
         "不管给它哪一份，你的检查都说对：至少要把结果与你知道的答案比一比。": lambda check: any(rejects(check, gae) for gae in BROKEN_GAE.values()),
-        "另有一份对的（用 NumPy 写的循环），你的检查说它不对：比的时候用 np.allclose，留出舍入误差。": lambda check: not rejects(check, gae_in_numpy),
+        "另有一份对的（用 NumPy 写的循环），你的检查说它不对，或者出了错：它只收具体的数组，不能放进 jit 或 vmap；比的时候用 np.allclose，留出舍入误差。": lambda check: not rejects(check, gae_in_numpy),
     }
     | {
         f"有一份写坏的，你的检查没有看出来。它坏在{where}": lambda check, gae=gae: rejects(check, gae)

@@ -259,7 +259,7 @@ def score_inputs(rng):
 
     yield bell(12, 230, 3), bell(20, 200, 9)
     yield bell(20, 190, 9), bell(12, 200, 3)
-    yield bell(16, 200, 7), bell(16, 200, 7)
+    yield np.sort(bell(16, 200, 7)), np.sort(bell(16, 200, 7))  # 同样的位置，抽到的就同高同低
     yield np.append(bell(19, 200, 7), 900), bell(20, 200, 7)
     yield np.r_[rng.normal(180, 3, 9), rng.normal(222, 3, 11)].round(), bell(20, 200, 6)
 
@@ -300,10 +300,27 @@ def from_one_pool(ours, base):
     return iqm(ours) - iqm(base), low, high
 
 
+def from_same_picks(ours, base):
+    """两组重抽时用了同样的随机数。"""
+    ours_drawn, base_drawn = (
+        iqm(np.random.default_rng(0).choice(x, (len(x), 5000))) for x in (ours, base)
+    )
+    low, high = np.quantile(ours_drawn - base_drawn, [0.025, 0.975])
+    return iqm(ours) - iqm(base), low, high
+
+
 def from_single_seeds(ours, base):
     """单个种子之差的范围。"""
     low, high = np.quantile(ours[:, None] - base[None, :], [0.025, 0.975])
     return iqm(ours) - iqm(base), low, high
+
+
+def gives_exact_difference(compare) -> bool:
+    """第一样是不是恰好是两个四分位均值之差。"""
+    return all(
+        abs(compare(ours, base)[0] - (iqm(ours) - iqm(base))) < 1e-2
+        for ours, base in score_inputs(np.random.default_rng(0))
+    )
 
 
 LIMITS = "[0.025, 0.975]"
@@ -323,10 +340,12 @@ check_compare = FunctionExercise(
         "区间太窄：加减一个标准误，只有约 68%。": edited(compare_two, LIMITS, "[0.16, 0.84]"),
         "你由两组各自的区间相减，太宽了。要每次重抽算一个差，再取差的分位数。": from_two_intervals,
         "你把两组合在一起重抽了，区间就总在 0 的两边。两组要各自重抽。": from_one_pool,
+        "两组重抽时用了同样的随机数（同一个种子），抽到的位置就一样。随机数发生器只造一个，两组轮流用它。": from_same_picks,
         "这是单个种子之差的范围；要的是四分位均值之差的范围。": from_single_seeds,
     },
     praise="差、方向和区间都对。区间里有 0，就说“看不出差别”。",
     returns="三个数：(差, 下界, 上界)",
     outputs=("差", "下界", "上界"),
+    rules={"差不用重抽：就是原来两组的四分位均值相减。你给的只是接近它，像是重抽出来的差的平均。": gives_exact_difference},
     close=Close(0, 3.5),  # 重抽两千次，界的误差不到 1；90% 的界差 3 到 4
 )  # fmt: skip

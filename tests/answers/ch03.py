@@ -1,10 +1,11 @@
 """第 3 章的答案。"""
 
 import numpy as np
+from scipy import stats
 
 from ppo_lib.config import PPOConfig
-from ppo_lib.course.ch03 import plan
-from ppo_lib.course.comparison import compare
+from ppo_lib.course.ch03 import judge_scores, plan
+from ppo_lib.course.comparison import compare, conclude
 from ppo_lib.statistics import difference_interval, iqm
 
 CASE = PPOConfig(
@@ -40,6 +41,51 @@ def by_spread(ours, base):
     return "变好" if gap > 0 else "变差"
 
 
+def by_scipy(ours, base):
+    """BCa 区间。"""
+
+    def difference(ours, base, axis=-1):
+        return iqm(ours, axis=axis) - iqm(base, axis=axis)
+
+    rng = np.random.default_rng(1)
+    found = stats.bootstrap((ours, base), difference, n_resamples=2000, random_state=rng)
+    return conclude(*found.confidence_interval)
+
+
+def at_level(level):
+    return lambda ours, base: conclude(*difference_interval(ours, base, level)[1:])
+
+
+def resampled(statistic=iqm, same_picks=False, paired=False):
+    """自己重抽；换一个统计量，两组用同样的随机数，或者个数相同时逐个相减。"""
+
+    def judge(ours, base):
+        if paired and len(ours) == len(base):
+            ours, base = ours - base, np.zeros(len(base))
+        rng = np.random.default_rng(0)
+        first = statistic(rng.choice(ours, (len(ours), 2000)), axis=0)
+        rng = np.random.default_rng(0) if same_picks else rng
+        draws = first - statistic(rng.choice(base, (len(base), 2000)), axis=0)
+        return conclude(*np.quantile(draws, [0.025, 0.975]))
+
+    return judge
+
+
+def by_test(test):
+    """p 值小于 0.05 就算有差别，方向看四分位均值。"""
+
+    def judge(ours, base):
+        gap = iqm(ours) - iqm(base)
+        return conclude(gap, gap) if test(ours, base).pvalue < 0.05 else "看不出差别"
+
+    return judge
+
+
+def two_standard_errors(ours, base):
+    gap, se = iqm(ours) - iqm(base), np.hypot(stats.sem(ours), stats.sem(base))
+    return conclude(gap - 2 * se, gap + 2 * se)
+
+
 RIGHT = {
     "check_plan": [
         by_library,
@@ -53,6 +99,9 @@ RIGHT = {
         lambda ours, base: compare({"": (ours, base)})[""].verdict,
         by_hand,
         reversed_names,
+        by_scipy,
+        resampled(),
+        lambda ours, base: np.str_(judge_scores(ours, base)),
     ],
     "check_overrides": [
         (["update_epochs=8"],),
@@ -80,6 +129,17 @@ WRONG = {
     "check_judgement": [
         (by_numbers, "应当是 '看不出差别'，你的是 一个数"),
         (by_spread, "组输入里对了"),
+        *((at_level(level), "窄") for level in (0.8, 0.85, 0.9)),
+        *((at_level(level), "组输入里对了") for level in (0.68, 0.98)),
+        (at_level(0.99), "宽"),
+        (at_level(1 - 0.05 / 10), "组输入里对了"),  # Bonferroni
+        (resampled(np.median), "中位数"),
+        (resampled(np.mean), "失手"),
+        (two_standard_errors, "失手"),
+        (resampled(same_picks=True), "一一对应"),
+        (resampled(paired=True), "一一对应"),
+        *((by_test(test), "组输入里对了") for test in (stats.ks_2samp, stats.mannwhitneyu)),
+        (by_test(stats.ttest_ind), "失手"),
         (lambda ours, base: "更好", "应当是"),
         (lambda ours, base: difference_interval(ours, base)[1] > 0, "应当是"),
         (lambda ours, base: print(ours), "print"),

@@ -63,6 +63,17 @@ def half_guarded(running, grad, decay):
     return without_guard(running, grad, decay)
 
 
+def guarded_below(smallest=0.0, added=0.0):
+    """两个长度的乘积不超过 smallest 就记 0；分母上再加 added。"""
+
+    def step(running, grad, decay):
+        norms = np.linalg.norm(running) * np.linalg.norm(grad)
+        cosine = running @ grad / (norms + added) if norms > smallest else 0.0
+        return cosine, decay * running + (1 - decay) * grad
+
+    return step
+
+
 RIGHT = {
     "check_exam": [(EXAM,), (dict(reversed(EXAM.items())),), tuple(EXAM.values())],
     "check_by_hand": [
@@ -80,7 +91,7 @@ RIGHT = {
         lambda x, mask: x[mask].mean() if mask.any() else jnp.nan,
         one_by_one,
     ],
-    "check_running": [running_in_place, running_in_jax, as_lists],
+    "check_running": [running_in_place, running_in_jax, as_lists, guarded_below(1e-8, 1e-8)],
 }
 
 WRONG = {
@@ -119,6 +130,8 @@ WRONG = {
         (updated_in_place_too_early, "先更新、再比"),
         (without_guard, "0 除以 0"),
         (half_guarded, "这一个梯度也可能是"),
+        *((guarded_below(x), "你的是 0") for x in (1e-3, 3e-4)),
+        *((guarded_below(added=x), "余弦”不对") for x in (1e-3, 1e-6)),
         (lambda r, g, d: (running_in_jax(r, g, d)[0], 0.5 * r + 0.5 * g), "各一半"),
         (lambda r, g, d: (running_in_jax(r, g, d)[0], 0.9 * r + 0.1 * g), "decay 都是 0.9"),
         (lambda r, g, d: (np.float64(r @ g > 0), d * r + (1 - d) * g), "余弦”不对"),

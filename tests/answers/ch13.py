@@ -20,6 +20,7 @@ from ppo_lib.course.ch13 import draw_noise as by_split
 
 def with_chex(value, target):
     value = value[:, 0] if value.ndim == 2 and value.shape[1] == 1 else value
+    chex.assert_rank(target, 1)
     chex.assert_equal_shape([value, target])
     return jnp.mean(jnp.square(value - target))
 
@@ -27,7 +28,15 @@ def with_chex(value, target):
 def with_reshape(value, target):
     if value.shape not in (target.shape, (*target.shape, 1)) or target.ndim != 1:
         raise ValueError("形状不对")
-    return ((np.asarray(value).reshape(-1) - np.asarray(target)) ** 2).mean()
+    return jnp.square(value.reshape(-1) - target).mean()
+
+
+def only_same_shape(value, target):
+    """两者都是 (3, 3)、都只是一个数，也收下了。"""
+    if value.shape == (*target.shape, 1):
+        value = value[..., 0]
+    assert value.shape == target.shape
+    return ((value - target) ** 2).mean()
 
 
 def returns_nan(value, target):
@@ -78,6 +87,11 @@ def share_one_number(key, n):
     return 0.8 * jax.random.normal(first, (n, 1)) + 0.6 * jax.random.normal(second, (n, 4))
 
 
+def antithetic(key, n):
+    x = jax.random.normal(key, ((n + 1) // 2, 4))
+    return jnp.concatenate([x, -x])[:n]
+
+
 # ---------------------------------------------------------------- 13.3
 
 
@@ -108,6 +122,16 @@ def by_log_sum(logits):
 
 def without_the_impossible(logits):
     return double_where(logits[jnp.isfinite(logits)])
+
+
+def cut_at(least):
+    """概率不超过 least 的也不计入。"""
+
+    def entropy(logits):
+        p = jax.nn.softmax(logits)
+        return -jnp.where(p > least, p * jnp.log(jnp.where(p > least, p, 1.0)), 0.0).sum()
+
+    return entropy
 
 
 def unstable(logits):
@@ -162,6 +186,15 @@ def exactly_equal(gae):
     return np.array_equal(gae(*inputs)[0], jax.jit(calculate_gae)(*inputs)[0])
 
 
+def too_strict(gae):
+    """手算的答案是对的，可是用 == 比。"""
+    no = jnp.zeros((3, 1), bool)
+    advantage, _ = gae(
+        *jnp.array([0.1, 0.2, 1.0])[:, None, None] * jnp.ones((3, 3, 1)), no, no, 0.5, 0.8
+    )
+    return (np.asarray(advantage)[:, 0] == [0.624, 0.56, 0.4]).all()
+
+
 def blind_to(part):
     """把会抓住 part 的那一处放过去的检查。"""
     broken = next(gae for where, gae in BROKEN_GAE.items() if where.startswith(part))
@@ -177,9 +210,9 @@ def swapped(one, other):
 
 RIGHT = {
     "check_diagnosis": [(dict(DIAGNOSES),), (dict(reversed(DIAGNOSES.items())),), tuple(DIAGNOSES.values())],
-    "check_safe_loss": [with_chex, with_reshape, lambda value, target: float(safe_loss(value, target))],
+    "check_safe_loss": [with_chex, with_reshape, lambda value, target: safe_loss(value, jax.lax.stop_gradient(target))],
     "check_draw_noise": [by_split, by_fold_in, in_a_chain, in_a_scan, lambda key, n: np.array(jax.random.normal(key, (n, 4)))],
-    "check_masked_entropy": [double_where, large_negative, with_small_number, by_log_sum, without_the_impossible],
+    "check_masked_entropy": [double_where, large_negative, with_small_number, by_log_sum, without_the_impossible, cut_at(1e-8)],
     "check_traces": [(TRACES,), ({k: float(v) for k, v in TRACES.items()},), (1, 3, 2, 3, 3), ("1", "3", "2", "3", "3")],
     "check_my_gae_check": [with_asserts, one_property_at_a_time],
 }  # fmt: skip
@@ -198,6 +231,10 @@ WRONG = {
     "check_safe_loss": [
         (lambda v, t: 2 * safe_loss(v, t), "差一个倍数"),
         (returns_nan, "应当报错"),
+        (only_same_shape, "应当报错"),
+        (lambda v, t: safe_loss(jax.lax.stop_gradient(v), t), "导数却是 0"),
+        (lambda v, t: float(safe_loss(v, t)), "求导时出错"),
+        (lambda v, t: safe_loss(v, t)[None], "应当是一个数"),
         (lambda v, t: safe_loss(v, t) + 1, "应当是"),
         (lambda v, t: print(safe_loss(v, t)), "print"),
         (lambda v: v, "你的函数收 1 个"),
@@ -215,6 +252,9 @@ WRONG = {
         (lambda key, n: jax.random.uniform(key, (n, 4)), "标准正态"),
         (lambda key, n: jax.random.uniform(key, (n, 4), minval=-(3**0.5), maxval=3**0.5), "标准正态"),
         (share_one_number, "有关系"),
+        (antithetic, "正负号"),
+        (lambda key, n: jax.random.laplace(key, (n, 4)) / 2**0.5, "标准正态"),
+        (lambda key, n: jax.random.t(key, 5, (n, 4)) * 0.6**0.5, "标准正态"),
         (lambda key, n: by_split(key, n) and None, "出错了"),
         (lambda key, n: by_split(key, n).sum() and None, "没有返回值"),
     ],
@@ -226,6 +266,7 @@ WRONG = {
         (lambda x: masked_entropy(jnp.array([0.3, -0.5, -jnp.inf, 1.0])), "结果应当随输入变"),
         (lambda x: masked_entropy(jnp.maximum(x, -3.0)), "应当是"),
         (unstable, "1000"),
+        *((cut_at(least), "[5, -5, -inf, 4]") for least in (1e-2, 1e-3, 1e-4)),
         (lambda x: x.sum() and None, "没有返回值"),
     ],
     "check_traces": [
@@ -241,6 +282,9 @@ WRONG = {
     "check_my_gae_check": [
         (lambda gae: True, "都说对"),
         (exactly_equal, "NumPy 写的循环"),
+        (lambda gae: gae_is_right(jax.jit(gae)), "不能放进 jit"),
+        (lambda gae: not gae_is_right(gae), "真假反了"),
+        (too_strict, "比得太严"),
         (lambda gae: print(gae_is_right(gae)), "print"),
         (lambda gae: gae(1.0), "出错了"),
         *((blind_to(part), part) for part in ("终止", "超时", "两个回合之间", "超时之后", "逐步打的折", "优势的正负", "学习目标")),
@@ -248,7 +292,8 @@ WRONG = {
 }  # fmt: skip
 
 HARMLESS = {
+    "check_safe_loss": {"target → value（第 2 处）"},  # 前面查过了，两者的形状相同
     "check_masked_entropy": {
         "1.0 → 2.0",  # 换成哪个正的数都行：那一支没有选中
-    }
+    },
 }

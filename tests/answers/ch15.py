@@ -6,7 +6,7 @@ from scipy import stats
 
 from ppo_lib.course.ch15 import CHANGES, ORDER
 from ppo_lib.loss import normalize
-from ppo_lib.statistics import difference_interval, iqm
+from ppo_lib.statistics import difference_interval, iqm, resampled_differences
 
 KEYS = {
     1: "ent_coef",
@@ -72,6 +72,27 @@ def with_loop(ours, base):
     return (iqm(ours) - iqm(base), *np.quantile(draws, [0.025, 0.975]))
 
 
+def from_one_seed(ours, base):
+    """每一组各造一个种子相同的随机数发生器。"""
+
+    def draw(x):
+        rng = np.random.default_rng(0)
+        return np.array([iqm(rng.choice(x, len(x))) for _ in range(2000)])
+
+    low, high = np.quantile(draw(ours) - draw(base), [0.025, 0.975])
+    return iqm(ours) - iqm(base), low, high
+
+
+def from_draws(center):
+    """差也由重抽的来。"""
+
+    def compare(ours, base):
+        draws = resampled_differences(ours, base, draws=2000)
+        return center(draws), *np.quantile(draws, [0.025, 0.975])
+
+    return compare
+
+
 def with_scipy(ours, base, method="percentile"):
     def difference(ours, base, axis=-1):
         return iqm(ours, axis=axis) - iqm(base, axis=axis)
@@ -108,7 +129,7 @@ def symmetric(ours, base):
 
 RIGHT = {
     "check_keys": [(KEYS,), (backwards(KEYS),), tuple(KEYS.values())],
-    "check_order": [(ORDER,), (tuple(ORDER),)],
+    "check_order": [(ORDER,), (tuple(ORDER),), (np.array(ORDER),), tuple(ORDER)],
     "check_sources": [(SOURCES,), (dict(sorted(SOURCES.items())),)],
     "check_diagnosis": [(DIAGNOSIS,), (backwards(DIAGNOSIS),), ("ent_coef", "lr", "vf_coef")],
     "check_predictions": [(GUESS,), (dict.fromkeys(CHANGES, "变好"),)],
@@ -132,6 +153,8 @@ WRONG = {
         ((swapped("缩短梯度", "优化器"),), "Adam"),
         ((swapped("价值", "优势"),), "V"),
         ((ORDER[:-1],), "各用一次"),
+        ((set(ORDER),), "集合没有次序"),
+        ((frozenset(ORDER),), "集合没有次序"),
     ],
     "check_sources": [
         ((SOURCES | {"policy_ratio": "P7", "clipped_objective": "P6"},), "policy_ratio：不是"),
@@ -171,6 +194,8 @@ WRONG = {
         (lambda ours, base: difference_interval(ours, base)[0], "应当返回 3 样"),
         (lambda ours, base: difference_interval(ours, base)[1:], "应当返回 3 样"),
         (lambda ours, base: (iqm(ours) - iqm(base), 900.0, 901.0), "下界"),
+        (from_one_seed, "随机数发生器"),
+        *((from_draws(center), "差不用重抽") for center in (np.mean, np.median)),
         (lambda ours, base: print(difference_interval(ours, base)), "print"),
         (lambda ours: difference_interval(ours, ours), "你的函数收 1 个"),
     ],

@@ -336,8 +336,8 @@ def normal(field: dict, raw: Any) -> Any:
             raw = [raw]
         return sorted({find_option(field, x) for x in raw})
     if kind == "order":
-        if isinstance(raw, str) or not isinstance(raw, Iterable):
-            raise Mistake("写成一个列表，从先到后。")
+        if isinstance(raw, (str, set, frozenset)) or not isinstance(raw, Iterable):
+            raise Mistake("写成一个列表，从先到后（集合没有次序）。")
         order = [find_option(field, x) for x in raw]
         if sorted(order) != list(range(len(field["options"]))):
             raise Mistake(
