@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppo_lib.course import ch14, from_scratch
-from ppo_lib.course.exercises import edited
+from ppo_lib.course.exercises import Mistake, edited
 from ppo_lib.course.from_scratch import make_bench
 from ppo_lib.recorded import DATA_DIR
 
@@ -61,7 +61,28 @@ def test_the_first_difference_names_update_function_and_field():
             edited(from_scratch.learn, "bench.orders(update)", "bench.orders(0)")
         )
 
-    assert ch14.first_difference(Pieces, bench, 3).startswith("第 1 次更新，learn：“参数”不对")
+    said = ch14.first_difference(Pieces, bench, 3)
+    assert said.startswith(
+        "第 1 次更新，learn：第 1 遍的第一个小批次走完就不同。优化器状态也不同"
+    )
+
+
+def test_only_what_has_no_hope_is_stopped_halfway():
+    def train(lengths):
+        """第 i 次采样里，一个回合恰好 lengths[i] 步。"""
+
+        def rollout(i):
+            ended = np.arange(1, 2049) % lengths[i] == 0
+            return None, None, dict(value=ended, terminated=ended, truncated=ended)
+
+        space = dict(rollout=rollout)
+        exec("def train():\n    for i in range(60):\n        rollout(i)", space)
+        return ch14.stopping_early(space["train"])
+
+    train([22] * 40 + [60] * 20)()  # 起色来得晚
+    train([60] * 50 + [10] * 10)()  # 后来才坏的，照常学完
+    with pytest.raises(Mistake, match="做完一半"):
+        train([60] * 40 + [22] * 20)()
 
 
 @pytest.mark.slow

@@ -57,6 +57,7 @@ def result_folders(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
 def test_the_guides_quick_test(tmp_path):
     result = ppo(tmp_path, "total_timesteps=10000", "num_seeds=1", "num_envs=4")
     assert result.returncode == 0, result.stderr
@@ -313,6 +314,7 @@ def stopped_by(number, moment, folder, *keys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
 def test_ctrl_c_saves_and_resume_finishes_with_the_same_numbers(tmp_path):
     keys = ["env_name=CartPole-v1", "total_timesteps=600000"]
     err, code = stopped_by(signal.SIGINT, "metrics/*.npz", tmp_path, *keys)

@@ -152,6 +152,7 @@ print(shell.user_ns["first"], shell.user_ns["second"])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
 def test_a_notebook_with_autoreload_trains_what_the_file_says(tmp_path):
     """真的 IPython、真的 %autoreload：改了 loss.py，下一次训练就是新的，与重开一个进程的相同。"""
     shutil.copytree(Path(ppo_lib.__file__).parent, tmp_path / "ppo_lib")

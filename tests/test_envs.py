@@ -390,12 +390,12 @@ def check_training(env_name, **keys):
     "env_name",
     [name for name in gymnax.registered_envs if name not in CONTINUOUS_ENVS | {DOWNLOADS}],
 )
-def test_every_discrete_environment_trains(env_name, quick_compile):
+def test_every_discrete_environment_trains(env_name):
     check_training(env_name)
 
 
 @pytest.mark.slow
-def test_mnist_trains_with_a_few_made_up_images(monkeypatch, quick_compile):
+def test_mnist_trains_with_a_few_made_up_images(monkeypatch):
     images = np.random.default_rng(0).integers(0, 127, (20, 28, 28)).astype(np.int8)
     labels = np.arange(20, dtype=np.uint8) % 10
     monkeypatch.setattr(load_mnist, "load_mnist", lambda: ((images, labels), (images, labels)))
@@ -413,5 +413,5 @@ def test_mnist_without_network_gives_a_config_error(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_works_with_scaled_observations_and_shaping(quick_compile):
+def test_training_works_with_scaled_observations_and_shaping():
     check_training("MountainCar-v0", obs_scaling="bounds", reward_shaping="energy")

@@ -32,10 +32,14 @@ FUNCTIONS = [name for name, x in CHECKS.items() if isinstance(x, FunctionExercis
 BLANKS = [name for name, x in CHECKS.items() if isinstance(x, AnswerExercise)]
 
 
+SLOW = ("ch14", "ch15.check_compare", "ch12.check_halving")
+"""要训练的，要重抽几千次的，改坏了会一直循环的。"""
+
+
 def each(pairs):
-    """一题（或一题的第几个答案）一个参数；第 14 章的题要训练，慢。"""
+    """一题（或一题的第几个答案）一个参数。"""
     return [
-        pytest.param(*pair, marks=pytest.mark.slow if pair[0].startswith("ch14") else ())
+        pytest.param(*pair, marks=pytest.mark.slow if pair[0].startswith(SLOW) else ())
         for pair in pairs
     ]
 

@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import learning
 
+pytestmark = pytest.mark.usefixtures("fully_optimized")
+
 
 def row(name, **shorter):
     """总表里叫这个名字的一行，可以改短。"""

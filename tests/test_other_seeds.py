@@ -27,6 +27,7 @@ assert float(run["actor_loss"][0, 0]) == {actor_loss!r}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fully_optimized")  # 与内核里的逐位相同
 def test_a_claim_about_one_seed_is_found(tmp_path):
     from ppo_lib import PPOConfig, train
 

@@ -399,7 +399,7 @@ def test_scaled_observations_reach_the_policy():
     "name",
     [n for n in gymnax.registered_envs if n not in CONTINUOUS_ENVS | {"MNISTBandit-bsuite"}],
 )
-def test_every_discrete_environment_is_evaluated(name, quick_compile):
+def test_every_discrete_environment_is_evaluated(name):
     episodes = evaluate(random_policy(env_name=name), 2, greedy=False).episodes
     assert np.isfinite(episodes["return"]).all()
     assert (episodes["episode_length"] >= 1).all()

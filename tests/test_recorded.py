@@ -20,6 +20,8 @@ from ppo_lib.course.experiment import (
 from ppo_lib.recorded import DATA_DIR, load_grid, load_runs, save_grid, save_runs, thin
 from ppo_lib.statistics import final_scores, iqm
 
+pytestmark = pytest.mark.usefixtures("fully_optimized")
+
 GRIDS = sorted(path.stem.removeprefix("grid_") for path in DATA_DIR.glob("grid_*.npz"))
 
 

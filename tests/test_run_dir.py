@@ -28,6 +28,8 @@ from ppo_lib import (
 from ppo_lib.run_dir import RunDir, digest, read_chunks
 from ppo_lib.tracking import worker
 
+pytestmark = pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
+
 CFG = TINY
 EVERY = dict(progress=False, chunk_updates=10, checkpoint_every=2)  # 检查点在 20、40、60
 

@@ -20,7 +20,10 @@ from ppo_lib.interrupts import Interrupts
 CFG = TINY
 EVERY = dict(progress=False, chunk_updates=10, checkpoint_every=2)
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="信号是 POSIX 的")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="信号是 POSIX 的"),
+    pytest.mark.usefixtures("fully_optimized"),  # 与别的进程里的逐位相同
+]
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,7 @@ def test_a_config_is_written_as_it_is_made():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
 def test_a_process_pool_survives_what_training_returns_and_raises(run):
     """spawn 开的进程：发散的异常传得回来，后面的任务照做。"""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

@@ -256,21 +256,28 @@ LR, UPDATES = 4e-3, [PPOConfig(total_timesteps=n).num_updates for n in (2_000_00
 def lr_after(done: int, updates: int, other: int) -> Number:
     """一共 updates 次更新，做完 done 次之后的学习率；other 是另一种总步数的更新次数。"""
     right = annealed_lr(LR, done, updates)
-    return Number(
-        right,
+    tolerance = 1e-3 * right
+    wrong = (
         dict.fromkeys(
             (annealed_lr(LR, done - 1, updates), annealed_lr(LR, done + 1, updates)),
             "差了一次：u 是已经做完的更新次数，这里是 200。",
         )
         | {
-            annealed_lr(LR, done, other): "两个数不该相同，也别写反：退火的终点是各自的最后一次更新。",
+            annealed_lr(LR, done, other): "这是另一种总步数的学习率；退火的终点是各自的最后一次更新。",
+            annealed_lr(LR, done, updates + 1): "更新次数要向下取整，你多算了一次。",
+            annealed_lr(LR, done, 16 * updates): "更新次数算多了：一次更新走 2048 步，是 16 个环境各走 128 步。",
+            annealed_lr(LR, done, 8 * updates): "更新次数算多了：一次更新里虽有 8 步梯度，退火数的是更新。",
             LR: "这几乎没有退火。默认 anneal_lr 是开的；分母是更新次数，不是环境步数。",
             LR * done / updates: "方向反了：学习率从 lr 降到 0，不是从 0 升上来。",
             done / updates: "这是做完了几成；学习率是 lr 乘还剩的那几成。",
             1 - done / updates: "还要乘 lr。",
-        },
-        hint="先算更新次数（总步数除以 2048，向下取整），再算 lr·(1 - 做完的次数/更新次数)。",
-        tolerance=1e-3 * right,
+        }
+    )  # fmt: skip
+    return Number(
+        right,
+        {x: hint for x, hint in wrong.items() if abs(x - right) > tolerance},
+        hint="先算更新次数 U：总步数除以 2048，向下取整。学习率从 0.004 直线降到 0，做完 200 次还剩 lr·(1 - 200/U)；200 次不到一半，所以在 0.002 和 0.004 之间。",
+        tolerance=tolerance,
     )  # fmt: skip
 
 
@@ -281,6 +288,12 @@ check_learning_rates = AnswerExercise(
         "总步数 100 万": lr_after(200, *UPDATES[::-1]),
     },
     praise="同样做完了 200 次更新，学习率不同：100 万步的训练不是 200 万步的前一半。",
+    wrong=[
+        (
+            tuple(annealed_lr(LR, 200, n) for n in UPDATES[::-1]),
+            "两个写反了：先写总步数 200 万的。",
+        )
+    ],
 )
 
 

@@ -603,13 +603,35 @@ def sweep_result(axes: dict[str, list], updates: int) -> xr.Dataset:
     """``sweep`` 会给出的样子：两个种子，两个指标；有一次更新没有回合走完。"""
     coords = axes | {"seed": [0, 1], "update": np.arange(updates)}
     shape = [len(x) for x in coords.values()]
-    values = np.arange(np.prod(shape), dtype=float).reshape(shape) ** 1.5
+    # 有升有降：一段里最大的不总是最后的
+    values = np.arange(np.prod(shape)).reshape(shape) ** 1.5 % 97
     values.flat[0] = np.nan
     steps = ("update", 2048 * np.arange(1, updates + 1))
     return xr.Dataset(
         {"return": (list(coords), values), "entropy": (list(coords), 0 * values)},
         axes | {"seed": [0, 1], "timesteps": steps},
     )
+
+
+def segments(ds: xr.Dataset, points: int) -> xr.DataArray:
+    """回报分成 points 段，一段里的更新排在 within 这一维：(…, point, within)。"""
+    size = ds.sizes["update"] // points
+    return ds["return"].coarsen(update=size).construct(update=("point", "within"))
+
+
+OTHER_POINTS = {
+    "每个点你取的是那一段的第一次更新；要那一段的平均。": lambda ds, n: segments(ds, n).isel(within=0),
+    "每个点你取的是那一段的最后一次更新；要那一段的平均。": lambda ds, n: segments(ds, n).isel(within=-1),
+    "你取的是最前的几次更新；要把全部更新分成 points 段，各段求平均。": lambda ds, n: ds["return"].isel(update=slice(n)).rename(update="point"),
+    "你取的是最后的几次更新；要把全部更新分成 points 段，各段求平均。": lambda ds, n: ds["return"].isel(update=slice(-n, None)).rename(update="point"),
+    "每个点你取的是那一段里最大的；要平均。": lambda ds, n: segments(ds, n).max("within"),
+    "每个点你取的是那一段的中位数；要平均。": lambda ds, n: segments(ds, n).median("within"),
+    "每个点你取的是那一段的和；要平均。": lambda ds, n: segments(ds, n).sum("within"),
+    "你把 NaN 当作 0 平均进去了：没有回合走完的更新要跳过。": lambda ds, n: segments(ds, n).fillna(0).mean("within"),
+    "有 NaN 漏了进来：没有回合走完的更新要跳过，不能让它把一整段都变成 NaN。": lambda ds, n: segments(ds, n).mean("within", skipna=False),
+    "你缩的是 entropy；要缩的是 return。": lambda ds, n: thin(ds["entropy"], n),
+}  # fmt: skip
+"""练习 10.3 里写错的缩法：提示 → 缩出的回报。"""
 
 
 @judged
@@ -638,15 +660,25 @@ def judge_explorer_data(prepare, ds: xr.Dataset, axes: tuple[str, ...], points: 
     try:
         returns = accept(answer, axes)
     except ValueError as error:
-        raise Mistake(f"探索器不收：{error}") from None
+        kept = "timesteps" in answer.coords and "update" in answer["timesteps"].dims
+        more = "原来的 timesteps 还按 update 排着：别放回原来的 ds，另做一个 Dataset。"
+        raise Mistake(f"探索器不收：{error}{more if kept else ''}") from None
     if returns.sizes["point"] != points:
         raise Mistake(f"应当缩成 points = {points} 个点，你的是 {returns.sizes['point']} 个。")
     expected = thin(ds["return"], points).transpose(*axes, "seed", "point")
     if returns.shape != expected.shape:
         raise Mistake(f"各个轴的取值和种子都要留着：形状应当是 {expected.shape}，你的是 {returns.shape}。")  # fmt: skip
-    if np.isnan(returns.values).any():
-        raise Mistake("有 NaN 漏了进来：没有回合走完的更新要跳过，不能让它把一整段都变成 NaN。")
-    if not np.allclose(returns, expected):
-        raise Mistake("数不对：每个点应当是它那一段更新里回报的平均，NaN 跳过，不当作 0。")
+    if (wrong := ~np.isclose(returns, expected)).any():
+        for hint, other in OTHER_POINTS.items():
+            if np.allclose(returns, other(ds, points).transpose(*returns.dims), equal_nan=True):
+                raise Mistake(hint)
+        place = tuple(np.argwhere(wrong)[0])
+        size = ds.sizes["update"] // points
+        raise Mistake(
+            f"数不对：{ds.sizes['update']} 次更新分成 {points} 段，每个点是一段里 {size} 次更新的回报的平均，NaN 跳过，不当作 0。"
+            f"第 {place[-1]} 个点（从 0 数）有一处应当是 {expected.values[place]:.4g}，你的是 {returns.values[place]:.4g}。"
+        )
     if answer["timesteps"].values.tolist() != expected["timesteps"].values.tolist():
-        raise Mistake("timesteps 应当是每一段最后一次更新的步数。")
+        raise Mistake(
+            "回报对了。timesteps 应当是每一段最后一次更新的步数，不是平均，也不是第几个点：thin 给的就是它。"
+        )

@@ -5,7 +5,9 @@ python -m ppo_lib.course.ch14 my_ppo.py        一个写着五个函数的文件
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 import runpy
 import sys
 import types
@@ -20,7 +22,9 @@ from ppo_lib.course.exercises.running import describe_error, run
 from ppo_lib.course.exercises.sameness import Close, explain, show
 from ppo_lib.course.from_scratch import (
     Bench,
+    Draws,
     assemble,
+    fast_train,
     gae,
     learn,
     loss,
@@ -30,7 +34,6 @@ from ppo_lib.course.from_scratch import (
     scanned_gae,
     scanned_learn,
     scanned_rollout,
-    train,
 )
 from ppo_lib.course.probes import ANSWERS, NEAR, PROBES, registered
 from ppo_lib.diagnostics import global_norm
@@ -98,6 +101,170 @@ def experience(bench: Bench, update: int) -> dict:
         **ends, gamma=bench.hyper.gamma, gae_lambda=bench.hyper.gae_lambda
     )
     return batch | dict(advantage=advantage, target=target)
+
+
+# ---------------------------------------------------------------- 从哪一步起不同
+
+
+class Located(FunctionExercise):
+    """结果不对，又认不出是哪种错时，说从哪一步起不同。
+
+    Args:
+        more: 提示 → 写错的函数；与 wrong 一样认，只是梯子的那张表里不列。
+        locate: ``locate(function, 一组输入)`` → 从哪一步起不同，看哪里；None 是它也说不出。
+    """
+
+    def __init__(self, *args, more=None, locate, **options):
+        super().__init__(*args, **options)
+        self.more, self.locate = more or {}, locate
+
+    def named(self, outcomes):
+        more = (hint for hint, f in self.more.items() if self.behaves_like(f, outcomes))
+        return super().named(outcomes) or next(more, None)
+
+    def complain(self, function, outcomes, right):
+        first = right.index(False)
+        found = None
+        if outcomes[first].error is None:
+            found = run(self.locate, (function, self.cases[first])).value
+        usual = super().complain(function, outcomes, right)
+        return self.when(self.cases[first]) + found if found else usual
+
+
+ROUNDING = 1e-5
+"""同样的几步，运算的次序不同，参数差不到这么多（范数之比）；写错的差几千倍。"""
+
+
+def shortened(bench: Bench, epochs: int, minibatches: int) -> Bench:
+    """同一张台子，小批次只留前 epochs 遍，每遍前 minibatches 个。"""
+    cfg = dataclasses.replace(bench.cfg, update_epochs=epochs, num_minibatches=minibatches)
+    short = Bench(cfg, bench.env, bench.start)
+    *programs, orders = bench._programs
+    vars(short)["_programs"] = (*programs, lambda update: orders(update)[:epochs, :minibatches])
+    return short
+
+
+FIRST_MINIBATCH = {
+    (False, False): "优化器状态也不同，所以梯度就不对，或者没有用传进来的 opt_state。依次看：batch 怎样摊平；取的是不是 bench.orders(update)[0, 0] 这些样本；求导的是不是查过的 loss（练习 14.3），对的是不是 params。",
+    (False, True): "优化器状态却相同，所以梯度是对的：看学习率（bench.optimizer(update)），和把 updates 加到 params 上的那一行。",
+    (True, False): "只有优化器状态不同：要返回的是 optimizer.update 给出的新状态。",
+}  # fmt: skip
+"""第一个小批次走完，（参数，优化器状态）相不相同 → 看哪里。"""
+
+
+def steps(opt_state) -> int:
+    """优化器一共走过几步：它的状态里有一个整数记着。"""
+    return next(int(x) for x in jax.tree.leaves(opt_state) if x.dtype == jnp.int32)
+
+
+def first_step(learn, case: tuple) -> str | None:
+    """learn 从第几遍、第几个小批次起与参考答案不同，看哪里；每一步都相同就是 None。"""
+    params, opt_state, bench, batch, update = case
+    epochs, minibatches, _ = bench.orders(update).shape
+    (_, after), (_, expected) = learn(*case), check_learn.reference(*case)
+    if steps(after) != steps(expected):
+        return f"优化器数到了第 {steps(after)} 步，应当是第 {steps(expected)} 步：接着传进来的 opt_state（已有 {steps(opt_state)} 步）走 {epochs} 遍，每遍 {minibatches} 个小批次。看两层循环。"
+    for epoch, count in ((1, 1), *((n, minibatches) for n in range(1, epochs + 1))):
+        short = params, opt_state, shortened(bench, epoch, count), batch, update
+        pairs = zip(learn(*short), check_learn.reference(*short), strict=True)
+        same = tuple(distance(*pair) < ROUNDING for pair in pairs)
+        if not all(same):
+            break
+    else:
+        return None
+    if count == 1:
+        return "第 1 遍的第一个小批次走完就不同。" + FIRST_MINIBATCH[same]
+    if epoch == 1:
+        return "第一个小批次走完还相同，第 1 遍走完就不同。看什么从一个小批次带到下一个：新的 params 和新的 opt_state，缺一不可；样本换成下一个小批次的。"
+    return f"第 {epoch - 1} 遍走完还相同，第 {epoch} 遍走完就不同。看外层的循环：每一遍接着上一遍的 params 和 opt_state，样本的次序用 bench.orders(update) 里这一遍的。"
+
+
+PIECES = {"rollout": ("obs", "state", "batch"), "gae": ("advantage", "target"), "learn": ("params", "opt_state")}  # fmt: skip
+"""一次更新里依次调用的函数 → 它返回的几样。"""
+
+CARRIED = {
+    "params": "第 0 次取自 bench.start，以后是上一次 learn 返回的。",
+    "opt_state": "第 0 次取自 bench.start，以后是上一次 learn 返回的。",
+    "obs": "第 0 次取自 bench.start.env，以后是上一次 rollout 返回的。",
+    "state": "第 0 次取自 bench.start.env，以后是上一次 rollout 返回的。",
+    "draws": "要 bench.draws(update)，每次更新换一份。",
+    "update": "要第几次更新，从 0 数。",
+    "batch": "要 rollout 采来的八项，再加上 gae 给的 advantage 和 target。",
+}
+"""train 传给各个函数的，各从哪里来；别的是 gae 的参数。"""
+
+
+def calls(train, bench: Bench, updates: int) -> list[tuple[str, dict, tuple]]:
+    """运行 train，记下它依次怎样调用 rollout、gae、learn：(函数名, {参数名: 传进去的}, 返回的)。"""
+    log = []
+    copied = functools.partial(jax.tree.map, lambda x: x)  # 之后 batch |= … 也不影响记下的
+
+    def watched(name: str):
+        piece = train.__globals__[name]
+        names = inspect.signature(globals()[name]).parameters
+
+        def call(*args, **named):
+            result = piece(*args, **named)
+            given = inspect.signature(piece).bind(*args, **named).args
+            log.append((name, dict(zip(names, map(copied, given))), copied(result)))
+            return result
+
+        return call
+
+    rebound(train, **{name: watched(name) for name in PIECES})(bench, updates)
+    return log
+
+
+def first_wrong_call(train, case: tuple) -> str | None:
+    """train 里第一处接错的地方：传给哪个函数的哪一样不对，或者哪个函数自己不对；都对就是 None。"""
+    bench, updates = case
+    if not set(PIECES) <= set(train.__code__.co_names):
+        return first_update(train, case)
+    start, hyper = bench.start, bench.hyper
+    given = dict(params=start.params, opt_state=start.opt_state, obs=start.env.obs, state=start.env.state,
+                 gamma=hyper.gamma, gae_lambda=hyper.gae_lambda)  # fmt: skip
+    log = calls(train, bench, updates)
+    for i, (name, args, result) in enumerate(log):
+        update = i // len(PIECES)
+        place = f"第 {update} 次更新（从 0 数），"
+        expected = list(PIECES)[i % len(PIECES)]
+        if name != expected:
+            return f"{place}该调用 {expected} 的时候，调用了 {name}：一次更新里依次是 rollout、gae、learn。"
+        given |= dict(draws=bench.draws(update), update=update)
+        for what in args:
+            if what in given and not alike(args[what], given[what]):
+                order = f"对一对次序，{name} 收的依次是 {'、'.join(args)}。"
+                return f"{place}传给 {name} 的 {what} 不对：{CARRIED.get(what, order)}"
+        if not alike(result, globals()[name](*args.values())):
+            return f"{place}{name} 收到的都对，返回的不对：先让你的 {name} 过它自己的那一题。"
+        given |= dict(zip(PIECES[name], result))
+        if name == "rollout":
+            given |= {x: given["batch"][x] for x in ("reward", "value", "next_value", "terminated", "truncated")}  # fmt: skip
+        elif name == "gae":
+            given["batch"] = given["batch"] | {x: given[x] for x in PIECES["gae"]}
+    if len(log) != len(PIECES) * updates:
+        return f"应当做 {updates} 次更新，你的 train 调用了 {len(log) / len(PIECES):g} 次 rollout、gae、learn。"
+    return "几个函数的次序和传给它们的都对，返回的却不是最后一次 learn 给出的 params。"
+
+
+def alike(got, expected) -> bool:
+    """传进去的两样东西是不是相同；一次采样的随机数只看噪声。"""
+    if isinstance(got, Draws) and isinstance(expected, Draws):
+        got, expected = got.noise, expected.noise
+    return Close(1e-3, 1e-4)(got, expected)
+
+
+def first_update(train, case: tuple) -> str | None:
+    """train 做几次更新才与参考答案不同；看不到它怎样调用那几个函数时用。"""
+    bench, updates = case
+    for n in range(1, updates + 1):
+        if not check_train.close(train(bench, n), check_train.reference(bench, n)):
+            break
+    else:
+        return None
+    if n == 1:
+        return "只做一次更新，参数就不同：先看用到的 rollout、gae、loss、learn 是不是都过了自己的那一题，再看传给 gae 的次序，和 batch 里的 advantage、target。"
+    return f"做 {n - 1} 次更新，参数还相同；做 {n} 次就不同。看什么从一次更新带到下一次：params、opt_state、obs、state；draws 和 learn 用的 update 每次换。"
 
 
 def on_bench(place: int):
@@ -254,13 +421,20 @@ check_loss = FunctionExercise(
 
 
 def learn_inputs(rng):
+    """优化器已经走过一次更新，不是刚开始的。"""
     for bench in benches():
+        start = bench.start
+        _, opt_state = scanned_learn(
+            start.params, start.opt_state, bench, experience(bench, 0), 0
+        )
         for update in (1, 3):
-            start = bench.start
-            yield start.params, start.opt_state, bench, experience(bench, update), update
+            yield start.params, opt_state, bench, experience(bench, update), update
 
 
-check_learn = FunctionExercise(
+EACH_EPOCH = "for epoch in bench.orders(update):"
+OPTIMIZER = "optimizer = bench.optimizer(update)"
+
+check_learn = Located(
     "练习 14.4：一批经验学几遍",
     learn,
     learn_inputs,
@@ -277,7 +451,16 @@ check_learn = FunctionExercise(
     },
     praise="学完几遍的参数和优化器状态，都与库里的相同。",
     outputs=("参数", "优化器状态"),
-    describe=on_bench(2),
+    more={
+        "没有用传进来的 opt_state：你每次更新都从头开始，Adam 忘了前几次更新。": edited(learn, OPTIMIZER, f"{OPTIMIZER}; opt_state = optimizer.init(params)"),
+        "每一遍都从传进来的 params 学起：第二遍要接着第一遍的。": edited(learn, EACH_EPOCH, f"first = params\n    {EACH_EPOCH}\n        params = first"),
+        "优化器的状态每一遍都从头开始：要一直传下去。": edited(learn, EACH_EPOCH, f"{EACH_EPOCH}\n        opt_state = optimizer.init(params)"),
+        "每一遍都用了第一遍的次序：bench.orders(update) 的第一维是第几遍。": edited(learn, EACH_EPOCH, "for epoch in [bench.orders(update)[0]] * bench.cfg.update_epochs:"),
+        "梯度用的是整批样本：每一步只用一个小批次。": edited(learn, "jax.grad(loss)(params, bench, minibatch)", "jax.grad(loss)(params, bench, flat)"),
+        "返回的优化器状态是传进来的那个：要返回学完之后的。": lambda params, opt_state, *rest: (learn(params, opt_state, *rest)[0], opt_state),
+    },
+    locate=first_step,
+    describe=lambda case: f"{on_bench(2)(case)}、update = {case[-1]}",
     seconds=120,
     close=Close(1e-3, 1e-4),
 )  # fmt: skip
@@ -291,22 +474,23 @@ def train_inputs(rng):
         yield small_bench(int(seed)), 3
 
 
-check_train = FunctionExercise(
+check_train = Located(
     "练习 14.5：把四个函数串成训练",
-    train,
+    fast_train,
     train_inputs,
     {
-        "每次更新都从最初的环境出发：走完的 obs 和 state 要接着用。": edited(train, "obs, state, batch = rollout(", "_, _, batch = rollout("),
-        "每次更新用了同样的随机数：要用 bench.draws(update)。": edited(train, "bench.draws(update)", "bench.draws(0)"),
-        "参数没有传下去：每次更新都从最初的参数学起。": edited(train, "params, opt_state = learn(params,", "params, opt_state = learn(bench.start.params,"),
-        "优化器的状态没有传下去。": edited(train, "learn(params, opt_state,", "learn(params, bench.start.opt_state,"),
-        "采样用的一直是最初的参数：要用学过的。": edited(train, "rollout(bench, params,", "rollout(bench, bench.start.params,"),
-        "少做了一次更新。": edited(train, "range(num_updates)", "range(num_updates - 1)"),
-        "多做了一次更新。": edited(train, "range(num_updates)", "range(num_updates + 1)"),
-        "learn 收到的总是第 0 次更新：学习率不退火，次序也不换。": edited(train, "batch, update)", "batch, 0)"),
+        "每次更新都从最初的环境出发：rollout 返回的 obs 和 state，下一次要接着用。": edited(fast_train, "obs, state, batch = rollout(", "_, _, batch = rollout("),
+        "rollout 每次更新用了同样的随机数：要用 bench.draws(update)。": edited(fast_train, "bench.draws(update)", "bench.draws(0)"),
+        "learn 每次更新都从最初的参数学起：要接着它上一次返回的 params。": edited(fast_train, "params, opt_state = learn(params,", "params, opt_state = learn(bench.start.params,"),
+        "优化器的状态没有从一次更新传到下一次：train 要把 learn 返回的 opt_state 再传给它，learn 里也不重新开始。": edited(fast_train, "learn(params, opt_state,", "learn(params, bench.start.opt_state,"),
+        "rollout 用的一直是最初的参数：要用 learn 学过的。": edited(fast_train, "rollout(bench, params,", "rollout(bench, bench.start.params,"),
+        "train 少做了一次更新：一共 num_updates 次。": edited(fast_train, "range(num_updates)", "range(num_updates - 1)"),
+        "train 多做了一次更新：一共 num_updates 次。": edited(fast_train, "range(num_updates)", "range(num_updates + 1)"),
+        "learn 用的总是第 0 次更新的学习率和次序：train 要把 update 传给它。": edited(fast_train, "batch, update)", "batch, 0)"),
     },
     praise="三次更新之后，参数与库里的相同。",
     returns="参数",
+    locate=first_wrong_call,
     describe=on_bench(0),
     seconds=120,
     close=Close(2e-2, 2e-3),
@@ -384,11 +568,50 @@ def evaluated(bench: Bench, params, episodes: int = EPISODES) -> float:
     return float(evaluate(policy, episodes, greedy=False, seed=1).seed_means[0])
 
 
+HALFWAY, STUCK = 48, 40
+"""做完这么多次更新（一半），最近五次采样的回合平均还不到 STUCK 步，就不必学完了；随机的策略是二十来步。
+
+量过：参考答案的 12 个种子，这个平均最低 183。38 种写错的 loss、gae、learn（种子 0），不到 40 的有 9 种，学完只有
+9 到 54 分；学完过得了 450 的有 22 种，这个平均最低 149。不能更早停：四分之一处只有 10 步的，有两种后来学到了 500。
+"""
+
+
+def health(sampled: tuple) -> tuple[bool, float]:
+    """rollout 的返回：V 都是数吗，一个回合平均多长。"""
+    batch = sampled[2]
+    ended = np.asarray(batch["terminated"]) | np.asarray(batch["truncated"])
+    return bool(np.isfinite(batch["value"]).all()), ended.size / max(1, ended.sum())
+
+
+def stopping_early(train):
+    """同一个 train，它调用的 rollout 由人看着：V 成了 NaN，或者做完一半还没有起色，就停下。
+
+    看不到的（train 是编译过的，不叫 rollout 这个名字）照常做完。
+    """
+    rollout = getattr(train, "__globals__", {}).get("rollout")
+    if rollout is None or not hasattr(train, "__code__"):
+        return train
+    lengths = []
+
+    def watched(*args, **named):
+        sampled = rollout(*args, **named)
+        if seen := run(health, (sampled,)).value:  # 编译途中看不到数
+            sound, length = seen
+            lengths.append(length)
+            if not sound:
+                raise Mistake(f"第 {len(lengths) - 1} 次更新（从 0 数）采样时，V 成了 NaN 或无穷大，不必再学。看前几次更新的 loss 和 learn：除以了 0，对 0 取了对数，还是每一步走得太大？")  # fmt: skip
+            if len(lengths) == HALFWAY and (recent := np.mean(lengths[-5:])) < STUCK:
+                raise Mistake(f"做完一半（{HALFWAY} 次更新），一个回合平均只走 {recent:.0f} 步，就停在这里：随机的策略也走二十来步，写对的程序这时都过 100。前六题都过了吗？")  # fmt: skip
+        return sampled
+
+    return rebound(train, rollout=watched)
+
+
 @judged(seconds=1800)
 def check_cartpole(train) -> str:
-    """练习 14.7：CartPole，20 万步。"""
+    """练习 14.7：CartPole，20 万步；没有希望的，做到一半就停。"""
     bench = make_bench(CARTPOLE)
-    score = evaluated(bench, train(bench, bench.cfg.num_updates))
+    score = evaluated(bench, stopping_early(train)(bench, bench.cfg.num_updates))
     if score < PASSING:
         raise Mistake(f"学完之后平均只有 {score:.0f} 分，应当过 {PASSING}。前六题都过了吗？")
     return f"你写的 PPO 学会了 CartPole：{EPISODES} 个回合平均 {score:.0f} 分。"
@@ -450,7 +673,8 @@ def first_difference(pieces, bench: Bench, updates: int = 10) -> str | None:
                     got.error, getattr(pieces, name)
                 )
             if not exercise.close(got.value, right):
-                why = explain(
+                locate = getattr(exercise, "locate", lambda *_: None)
+                why = run(locate, (getattr(pieces, name), inputs)).value or explain(
                     got.value, right, exercise.close, exercise.returns, exercise.outputs
                 )
                 return f"第 {update} 次更新，{name}：{why}"

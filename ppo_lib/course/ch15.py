@@ -317,10 +317,8 @@ def from_single_seeds(ours, base):
 
 def gives_exact_difference(compare) -> bool:
     """第一样是不是恰好是两个四分位均值之差。"""
-    return all(
-        abs(compare(ours, base)[0] - (iqm(ours) - iqm(base))) < 1e-2
-        for ours, base in score_inputs(np.random.default_rng(0))
-    )
+    ours, base = next(score_inputs(np.random.default_rng(0)))
+    return abs(compare(ours, base)[0] - (iqm(ours) - iqm(base))) < 1e-2
 
 
 LIMITS = "[0.025, 0.975]"

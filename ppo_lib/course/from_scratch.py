@@ -289,7 +289,12 @@ def scanned_learn(params, opt_state, bench, batch, update):
 
 def rebound(function: Callable, **names) -> Callable:
     """同一个函数，它用到的几个名字换成别的。"""
-    return types.FunctionType(function.__code__, function.__globals__ | names)
+    found = types.FunctionType(
+        function.__code__, function.__globals__ | names, None,
+        function.__defaults__, function.__closure__,
+    )  # fmt: skip
+    found.__kwdefaults__ = function.__kwdefaults__
+    return found
 
 
 def assemble(**pieces: Callable) -> Callable:

@@ -139,7 +139,11 @@ WRONG = {
     ],
     "check_learning_rates": [
         ((0.002361, 0.00318), "写反"),
-        ((0.00318, 0.00318), "不该相同"),
+        ((0.00318, 0.00318), "另一种总步数"),
+        ((0.00318, 0.004 * (1 - 200 / 489)), "向下取整，你多算"),
+        (tuple(0.004 * (1 - 200 * 128 / n) for n in STEPS), "16 个环境"),
+        ((0.004 * (1 - 200 / 976 / 8), 0.00236), "8 步梯度"),
+        ((0.00318, 0.00159), "在 0.002 和 0.004 之间"),
         ((4e-3, 4e-3), "没有退火"),
         ((0.004 * (1 - 200 / 2e6), 0.004 * (1 - 200 / 1e6)), "不是环境步数"),
         ((0.004 * (1 - 199 / 976), 0.004 * (1 - 199 / 488)), "差了一次"),
@@ -158,7 +162,7 @@ WRONG = {
         (lambda e: (~e.episodes["truncated"]).sum("episode") / 4, "应当是"),
         (lambda e: arrival_of_three(e), "应当是"),
         (lambda e: np.zeros(3), "应当是"),
-        (lambda e: e.episodes["terminated"], "没有 'terminated' 这个键"),
+        (lambda e: e.episodes["terminated"], "没有 'terminated' 这个"),
         (lambda e: e.mean and None, "没有返回值"),
     ],
     "check_resumed": [

@@ -64,6 +64,10 @@ def last_of_each(ds, points):
     return ds[["return"]].isel(update=slice(size - 1, None, size)).rename(update="point")
 
 
+def by_coarsen(ds, points):
+    return ds[["return"]].coarsen(update=ds.sizes["update"] // points)
+
+
 RIGHT = {
     "check_largest_beta_1": [(largest,), (np.float32(largest),), (f"{largest:g}",)],
     "check_clip_eps_compensates": [(set(rescuing),), (rescuing.tolist()[::-1],), (rescuing,)],
@@ -165,10 +169,45 @@ WRONG = {
         (lambda ds, n: thin(ds["return"], n).to_dataset(name="score"), "没有 return"),
         (lambda ds, n: thin(ds["return"], n).mean("seed").to_dataset(name="return"), "不收"),
         (lambda ds, n: thin(ds["return"], n)[..., :1].to_dataset(name="return"), "都要留着"),
-        (lambda ds, n: thin(ds["return"].fillna(0), n).to_dataset(name="return"), "不当作 0"),
+        (
+            lambda ds, n: thin(ds["return"].fillna(0), n).to_dataset(name="return"),
+            "当作 0 平均进去",
+        ),
         (lambda ds: thin(ds, 4), "参数的个数"),
         (skipna_off, "NaN"),
-        (last_of_each, "NaN 跳过"),
+        (last_of_each, "最后一次更新；"),
+        (
+            lambda ds, n: ds[["return"]].isel(update=slice(n)).rename(update="point"),
+            "最前的几次",
+        ),
+        (lambda ds, n: by_coarsen(ds, n).max().rename(update="point"), "最大的"),
+        (lambda ds, n: by_coarsen(ds, n).median().rename(update="point"), "中位数"),
+        (lambda ds, n: by_coarsen(ds, n).mean().rename(update="point"), "回报对了"),
+        (lambda ds, n: thin(ds["entropy"], n).to_dataset(name="return"), "你缩的是 entropy"),
+        (
+            lambda ds, n: thin(ds["return"].cumsum("update"), n).to_dataset(name="return"),
+            "一段里 3 次更新",
+        ),
+        (lambda ds, n: ds.assign({"return": thin(ds["return"], n)}), "另做一个 Dataset"),
+        (lambda ds, n: thin(ds["returns"], n), "没有 'returns' 这个名字。可以用的有 'return'"),
+        (
+            lambda ds, n: thin(ds["return"].sel(seed=7), n),
+            "seed 里没有 7 这个取值；可以用的有 0、1",
+        ),
+        (
+            lambda ds, n: thin(ds["return"].sel(seed=[0, 7]), n),
+            "没有你要的某个取值；可以用的有 0、1",
+        ),
+        (
+            lambda ds, n: ds["return"].mean("seeds"),
+            "没有 'seeds' 这个名字。可以用的有 'beta_1'",
+        ),
+        (
+            lambda ds, n: ds["return"].isel(seeds=0),
+            "没有 'seeds' 这个名字。可以用的有 'beta_1'",
+        ),
+        (lambda ds, n: ds["return"].sel(seeds=0), "没有 'seeds' 这个名字。可以用的有 'beta_1'"),
+        (lambda ds, n: ds.drop_vars("foo"), "没有 'foo' 这个名字。（"),
         (lambda ds, n: print(ds), "没有返回值"),
         (lambda ds, n: ds["return"].values, "要返回"),
         (..., "换成你的答案"),

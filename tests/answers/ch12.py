@@ -57,7 +57,7 @@ RIGHT = {
         shaping_in_python,
     ],
     "check_halving": [by_index, by_rows, lambda table: ch12.halve(table)[0]],
-    "check_biased_cosine": [((1 - 0.9**2) ** 0.5,), (0.436,), (0.44,), (jnp.sqrt(0.19),), ("43.6%",)],
+    "check_biased_cosine": [((1 - 0.9**2) ** 0.5,), (0.436,), (0.44,), (jnp.sqrt(0.19),), ("43.6%",), (0.43,)],
     "check_my_holm": [holm_in_python, holm_by_rank],
 }  # fmt: skip
 
@@ -102,7 +102,13 @@ WRONG = {
         ((0.229,), "长度之比"),
         ((0.14,), "0.99"),
         ((-0.436,), "符号反了"),
-        ((0.7,), "平方和"),
+        ((0.7,), "在 0.1 和 1 之间"),
+        ((0.99,), "几乎就是"),
+        ((0.1 / 0.9,), "一样长"),
+        ((0.1 / 0.19,), "再开方"),
+        ((0.0229,), "不是乘"),
+        ((4.36,), "内积是 0.1"),
+        ((2.29,), "上下颠倒"),
     ],
     "check_my_holm": [
         (lambda p: p * len(p), "Bonferroni"),

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppo_lib.advantage import calculate_gae
-from ppo_lib.course import from_scratch
+from ppo_lib.course import ch14, from_scratch
+from ppo_lib.course.exercises import edited
 
 
 def gae_in_numpy(reward, value, next_value, terminated, truncated, gamma, gae_lambda):
@@ -54,6 +55,37 @@ def learn_without_trees(params, opt_state, bench, batch, update):
     return params, opt_state
 
 
+def learn_with(old, new):
+    return edited(from_scratch.learn, old, new)
+
+
+def train_with(old, new):
+    return edited(from_scratch.train, old, new)
+
+
+def train_inside(bench, num_updates):
+    """看不到它怎样调用那几个函数。"""
+    return late_update(bench, num_updates)
+
+
+late_update = train_with("batch, update)", "batch, max(update - 1, 0))")
+skipping = from_scratch.rebound(from_scratch.train, learn=learn_with("in epoch:", "in epoch[:-1]:"))  # fmt: skip
+
+
+def fast(learn):
+    return from_scratch.assemble(
+        rollout=from_scratch.scanned_rollout, gae=from_scratch.scanned_gae, learn=learn
+    )
+
+
+def learn_nan(params, opt_state, *rest):
+    return from_scratch.jax.tree.map(lambda x: x * jnp.nan, params), opt_state
+
+
+learn_upwards = from_scratch.jax.jit(
+    edited(from_scratch.learn, "jnp.add", "jnp.subtract"), static_argnums=2
+)
+
 RIGHT = {
     "check_rollout": [from_scratch.scanned_rollout, rollout_with_extras],
     "check_gae": [
@@ -82,10 +114,34 @@ WRONG = {
         (lambda p, b, m: float(from_scratch.loss(p, b, m)), "求导时出错"),
         (lambda p, b, m: 0.0 * m["value"], "应当是一个数"),
     ],
-    "check_learn": [(lambda params, *rest: params, "应当返回 2 样"), (lambda *x: x[:2], "不对")],
-    "check_train": [(lambda bench, n: bench.start.params, "不对"), (lambda bench: bench, "收 1 个")],
+    "check_learn": [
+        (lambda params, *rest: params, "应当返回 2 样"),
+        (lambda params, *rest: (params, rest[0], 0), "应当返回 2 样"),
+        (lambda *x: x[:2], "优化器数到了第 12 步，应当是第 24 步"),
+        (learn_with("jnp.add, params, updates", "lambda p, u: p + 2 * u, params, updates"), "第 1 遍的第一个小批次走完就不同。优化器状态却相同"),
+        (learn_with("x[index], flat", "x[index - 1], flat"), "所以梯度就不对"),
+        (learn_with("in epoch:", "in [epoch[0], *epoch[:0:-1]]:"), "第一个小批次走完还相同，第 1 遍走完就不同"),
+        (learn_with("in bench.orders(update):", "in [o[::-1] if i else o for i, o in enumerate(bench.orders(update))]:"), "第 1 遍走完还相同，第 2 遍走完就不同"),
+        *((wrong, hint) for hint, wrong in ch14.check_learn.more.items()),
+    ],
+    "check_train": [
+        (lambda bench: bench, "收 1 个"),
+        (lambda bench, n: bench.start.params, "只做一次更新，参数就不同"),
+        (train_inside, "做 1 次更新，参数还相同；做 2 次就不同"),
+        (late_update, "第 1 次更新（从 0 数），传给 learn 的 update 不对"),
+        (train_with('batch["value"], batch["next_value"]', 'batch["next_value"], batch["value"]'), "传给 gae 的 value 不对：对一对次序"),
+        (train_with("obs, state, batch =", "obs, _, batch ="), "第 1 次更新（从 0 数），传给 rollout 的 state 不对"),
+        (train_with("target=target", "target=advantage"), "传给 learn 的 batch 不对"),
+        (train_with("return params", "return bench.start.params"), "返回的却不是最后一次"),
+        (skipping, "learn 收到的都对，返回的不对"),
+    ],
     "check_ladder": [(lambda bench, n: bench.start.params, "第 1 级没过"), (..., "换成")],
-    "check_cartpole": [(lambda bench, n: bench.start.params, "前六题都过了吗"), (..., "换成")],
+    "check_cartpole": [
+        (lambda bench, n: bench.start.params, "学完之后平均只有"),
+        (fast(learn_upwards), "做完一半"),
+        (fast(learn_nan), "第 1 次更新（从 0 数）采样时，V 成了 NaN"),
+        (..., "换成"),
+    ],
 }  # fmt: skip
 
 HARMLESS = {

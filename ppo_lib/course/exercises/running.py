@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -140,6 +140,45 @@ def describe_error(error: BaseException, function: Callable | None) -> str:
     return f"你的{'函数' if function else '答案'}{place}出错了：{meaning(error)}{detail}"
 
 
+UNKNOWN_NAME = (
+    "No variable named|not a valid dimension or coordinate|do(es)? not exist. Expected one or more|"
+    "not found in (array|DataArray|Dataset) dimensions|cannot be found in this|is not a variable or dimension"
+)
+
+
+def unknown_in_xarray(error: BaseException) -> str | None:
+    """xarray 里没有这个名字或取值：没有的是什么，可以用的有哪些；不是这种错就是 None。"""
+    text = str(error)
+    if axis := re.search(r"not all values found in index '(.*?)'", text):
+        wanted = (
+            f" {error.__cause__.args[0]!r} 这个取值" if error.__cause__ else "你要的某个取值"
+        )
+        return f"{axis[1]} 里没有{wanted}；{allowed(map(repr, index_values(error)))}"
+    if not re.search(UNKNOWN_NAME, text):
+        return None
+    missing, *others = re.split("one of|one or more of|include|dimensions ", text)
+    names = [re.findall("'.*?'", part) for part in (missing, *others[-1:])]
+    return f"没有 {'、'.join(names[0])} 这个名字。{allowed(*names[1:])}"
+
+
+def allowed(names: Iterable[str] = ()) -> str:
+    """可以用的有哪些，一句话；不知道就什么也不说。"""
+    shown = list(names)
+    return (
+        f"可以用的有 {'、'.join(shown[:10])}{'……' if len(shown) > 10 else ''}。"
+        if shown
+        else ""
+    )
+
+
+def index_values(error: BaseException) -> list:
+    """xarray 按取值没有找到时，那一维有哪些取值：在它查找的那一层里。"""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(searched := frame.f_locals.get("self"), xr.indexes.PandasIndex):
+            return searched.index.tolist()
+    return []
+
+
 def meaning(error: BaseException) -> str:
     """一种异常是什么意思。"""
     text = str(error)
@@ -152,8 +191,8 @@ def meaning(error: BaseException) -> str:
         return "编译或求导时，这里要的是具体的数，拿到的是占位的符号。"
     if isinstance(error, ZeroDivisionError):
         return "除以了 0。"
-    if missing := re.search(r"No variable named '(.*?)'", text):
-        return f"没有 {missing[1]!r} 这个变量。"
+    if unknown := unknown_in_xarray(error):
+        return unknown
     if isinstance(error, KeyError):
         return f"没有 {error.args[0]!r} 这个键。" if error.args else "没有这个键。"
     if isinstance(error, IndexError):
