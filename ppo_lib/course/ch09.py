@@ -325,6 +325,9 @@ def switch_inputs(rng):
         lr | gamma: 478.5,
     }  # 去掉 gamma 反而好
     yield better, 475.5
+    three = {on | {"seed"}: score for on, score in better.items()}  # 不全开的反而最好
+    three |= {lr: 300.0, gamma: 300.0, frozenset(): 300.0, lr | gamma: 500.0}
+    yield three | {gamma | {"seed"}: 300.0, lr | {"seed"}: 479.0}, 475.5
 
 
 def by_switch(keep):

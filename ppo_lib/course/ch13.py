@@ -253,7 +253,7 @@ def loss_inputs(rng):
     """对的形状，多一维的形状，和必须报错的形状。"""
     for value, target in (
         ((1,), (1,)), ((1, 1), (1,)), ((3,), (3,)), ((3, 1), (3,)), ((4, 1), (4,)),
-        ((3,), (1,)), ((3, 1), (1,)), ((1, 1), (3,)), ((1, 3), (3,)), ((3, 3), (3,)), ((3,), (2, 3)),
+        ((3,), (1,)), ((3, 1), (1,)), ((1, 1), (3,)), ((1, 3), (3,)), ((3, 3), (3,)), ((3,), (2, 3)), ((3, 1, 1), (3,)),
         ((), ()), ((), (3,)), ((3,), ()), ((3, 1), (3, 1)), ((3, 3), (3, 3)), ((2, 3, 1), (2, 3)),
     ):  # fmt: skip
         yield tuple(np.float32(rng.normal(0, 3, shape).round(1)) for shape in (value, target))
@@ -328,10 +328,11 @@ def looks_normal(x) -> bool:
 
 
 def looks_independent(x) -> bool:
-    """相邻的两步、同一步的四个数，相关系数都接近 0。"""
+    """相邻的两步、同一步的四个数，相关系数都接近 0；各列的平均也不会恰好是 0。"""
     steps = np.corrcoef(x[:-1].ravel(), x[1:].ravel())[0, 1]
     columns = np.corrcoef(x.T)[np.triu_indices(4, 1)]
-    return abs(steps) < 0.15 and (abs(columns) < 0.3).all()
+    centered = (abs(x.mean(0)) < 1e-5).all()
+    return abs(steps) < 0.15 and (abs(columns) < 0.3).all() and not centered
 
 
 DRAW_RULES = {
@@ -437,7 +438,7 @@ DELTA = "td_error(reward, value, next_value, terminated, gamma)"
 BREAKS = {
     "终止。放一步终止的，让它的 next_value 不是 0，看优势里有没有算进去。": (DELTA, "td_error(reward, value, next_value, False, gamma)"),
     "超时。放一步超时的：它的优势里应当接上 next_value。": (DELTA, "td_error(reward, value, next_value, terminated | truncated, gamma)"),
-    "两个回合之间。结尾的那一步后面还要有别的步，看后面的优势有没有漏到前面来。": ("1.0 - (terminated | truncated)", "jnp.ones_like(delta)"),
+    "两个回合之间。结尾的那一步后面还要有别的步，看后面的优势有没有漏到前面来；γ 或 λ 是 0 的话，漏不出来。": ("1.0 - (terminated | truncated)", "jnp.ones_like(delta)"),
     "超时之后接的是谁的价值。超时那一步的 next_value，与下一行的 value 要取得不同。": (DELTA, "td_error(reward, value, jnp.concatenate([value[1:], next_value[-1:]]), terminated, gamma)"),
     "逐步打的折。要有连着的两步，中间没有结尾；γ 和 λ 都不取 0 和 1。": ("gamma * gae_lambda * carry_on_t", "gamma * carry_on_t"),
     "优势的正负。": ("return advantage,", "return -advantage,"),
@@ -473,7 +474,7 @@ check_my_gae_check = FunctionExercise(
     gae_is_right,
     lambda rng: [(jax.jit(calculate_gae),)],
     {
-        "库里的 calculate_gae 是对的，你的检查却说它不对。把它给的和你的答案都打印出来，看是哪一种：答案算错了，比得太严（用 np.allclose，留出舍入误差），还是真假反了。": lambda gae: False,
+        "库里的 calculate_gae 是对的，你的检查却说它不对。把它给的和你的答案都打印出来，看是哪一种：答案算错了，取出来的两样次序反了（先是优势），比得太严（用 np.allclose，留出舍入误差），还是真假反了。": lambda gae: False,
     },
     praise="两份对的放过了，七份写坏的都抓住了。",
     returns="真或假",

@@ -333,7 +333,7 @@ check_compare = FunctionExercise(
         "你用的是中位数；要四分位均值 iqm。": compare_by(np.median),
         "区间太窄：你只重抽了第一组，第二组也要重抽。": compare_by(iqm, (True, False)),
         "区间太窄：你只重抽了第二组，第一组也要重抽。": compare_by(iqm, (False, True)),
-        "区间的宽度是 0：要有放回地重抽。": lambda ours, base: (iqm(ours) - iqm(base),) * 3,
+        "区间几乎没有宽度，应当有四十来分宽：有放回地重抽，每次得一个差，再取这些差的分位数。": lambda ours, base: (iqm(ours) - iqm(base),) * 3,
         "0.05 和 0.95 两个分位数之间是 90%；95% 的是 0.025 和 0.975。": edited(compare_two, LIMITS, "[0.05, 0.95]"),
         "区间太窄：加减一个标准误，只有约 68%。": edited(compare_two, LIMITS, "[0.16, 0.84]"),
         "你由两组各自的区间相减，太宽了。要每次重抽算一个差，再取差的分位数。": from_two_intervals,

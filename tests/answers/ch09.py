@@ -95,6 +95,14 @@ def one_by_one(evaluation):
 
 
 STEPS = (2_000_000, 1_000_000)
+
+
+def without_the_best(scores, line):
+    """错的：在最好的组合上逐个关，不是在全开的上。"""
+    best = max(scores, key=scores.get)
+    return {key for key in best if scores[best - {key}] < line}
+
+
 RIGHT = {
     "check_values": [
         (-100, -86.6),
@@ -151,6 +159,7 @@ WRONG = {
         ((..., ...), "换成你的答案"),
     ],
     "check_necessary": [
+        (without_the_best, "应当是"),
         (lambda scores, line: {"activation"}, "应当是"),
         (lambda scores, line: by_pairs(scores, -150), "应当是"),
         (lambda scores, line: print(by_pairs(scores, line)), "print"),

@@ -25,6 +25,13 @@ def with_chex(value, target):
     return jnp.mean(jnp.square(value - target))
 
 
+def by_length(value, target):
+    """错的：只查长度。"""
+    value = value.squeeze(-1) if value.ndim == 2 else value
+    assert len(value) == len(target) and target.ndim == 1
+    return ((value - target) ** 2).mean()
+
+
 def with_reshape(value, target):
     if value.shape not in (target.shape, (*target.shape, 1)) or target.ndim != 1:
         raise ValueError("形状不对")
@@ -90,6 +97,12 @@ def share_one_number(key, n):
 def antithetic(key, n):
     x = jax.random.normal(key, ((n + 1) // 2, 4))
     return jnp.concatenate([x, -x])[:n]
+
+
+def centered(key, num_steps):
+    """错的：各列减去了平均。"""
+    noise = by_split(key, num_steps)
+    return noise - noise.mean(0)
 
 
 # ---------------------------------------------------------------- 13.3
@@ -229,6 +242,7 @@ WRONG = {
         (({"甲": "参数没有动"},), "少了"),
     ],
     "check_safe_loss": [
+        (by_length, "应当报错"),
         (lambda v, t: 2 * safe_loss(v, t), "差一个倍数"),
         (returns_nan, "应当报错"),
         (only_same_shape, "应当报错"),
@@ -240,6 +254,7 @@ WRONG = {
         (lambda v: v, "你的函数收 1 个"),
     ],
     "check_draw_noise": [
+        (centered, "数与数之间有关系"),
         (lambda key, n: jnp.stack([jax.random.normal(key, (4,))] * n), "每一行都一样"),
         (lambda key, n: by_split(jax.random.key(0), n), "换一把钥匙"),
         (lambda key, n: np.random.normal(size=(n, 4)), "不能重复"),

@@ -225,8 +225,10 @@ def meaning(error: BaseException) -> str:
         return "JAX 的数组不能就地改动：用 x = x.at[i].set(…) 得到一个新的。"
     if isinstance(error, TypeError) and "NoneType" in text:
         return "有一个值是 None：多半是哪个函数没有返回值。"
-    if isinstance(error, TypeError):
+    if isinstance(error, TypeError) and "argument" in text:
         return "参数的个数或类型不对。"
+    if isinstance(error, TypeError):
+        return "这里的类型或形状不对。"
     if isinstance(error, ValueError):
         return "值不合要求。"
     return "出现了意外的错误。"
