@@ -387,7 +387,7 @@ def logits_inputs(rng):
     """logits 有上千的、差得远的、全相同的；个数各不相同。"""
     yield np.array([[2.0, 1, 0], [0, 0, 0], [1, -1, 3], [1002, 1000, 1001]])
     yield np.array([[-1000.0, -1002], [0.5, 0]])
-    yield np.array([[1000.0, 0, -1000], [0.5, 2.5, -1], [-2, 0, 1.5]])
+    yield np.array([[0.0, 1000, -1000], [0.5, 2.5, -1], [-2, 0, 1.5]])
     for shape in ((1, 5), (3, 3), (4, 3)):
         yield rng.normal(0, 2, shape).round(1)
 
@@ -427,7 +427,7 @@ check_log_prob = FunctionExercise(
         "logits 小的都对；上千的，exp(1000) 溢出了。先每行减去最大值，或者用 jax.nn.log_softmax。": lambda z, a: jnp.log(chosen(naive_softmax(z), a)),
         "logits 小的都对；上千的溢出了：算 ln Σ exp(logits) 时，也要先减去最大值，再加回来。": lambda z, a: chosen(z, a) - jnp.log(jnp.exp(z).sum(-1)),
         "减去的是整批的最大值；别的行就太小，取指数成了 0。每行减去自己的最大值。": lambda z, a: jnp.log(chosen(naive_softmax(z - z.max()), a)),
-        "你先算了概率再取对数。概率小到 float32 装不下就成了 0，对数是 -inf：直接由 logits 减出来。": lambda z, a: jnp.log(chosen(jax.nn.softmax(z), a)),
+        "概率小的那几个成了 -inf：要么你先算了概率再取对数，概率小到 float32 装不下就成了 0；要么减去的不是每行的最大值，指数溢出了。直接由 logits 减出来。": lambda z, a: jnp.log(chosen(jax.nn.softmax(z), a)),
         "归一化的轴错了：应当沿动作（最后一维）求和，你沿样本求了和。": lambda z, a: chosen(jax.nn.log_softmax(z, axis=0), a),
         "你返回了每个动作的；这里只要选了的那一个，形状 (batch,)。": lambda z, a: jax.nn.log_softmax(z),
         "形状成了 (batch, batch)：x[:, action] 会让每一行都取遍所有的动作。用 x[jnp.arange(batch), action] 一行取一个。": lambda z, a: jax.nn.log_softmax(z)[:, a],

@@ -142,6 +142,12 @@ WRONG = {
         (..., "换成你的代码"),
     ],
     "check_log_prob": [
+        (
+            lambda z, a: (lambda s: s[jnp.arange(len(z)), a] - jnp.log(jnp.exp(s).sum(-1)))(
+                z - z[:, :1]
+            ),
+            "不是每行的最大值",
+        ),
         (lambda z, a: pick(jax.nn.log_softmax(2 * z), a), "应当是"),
         (lambda z, a: pick(jax.nn.log_softmax(z), a)[:, None], "长度是 1 的那一维"),
         (lambda z, a: jax.nn.log_softmax(z)[0], "应当是"),
