@@ -32,6 +32,9 @@ CFG = dataclasses.replace(TINY, total_timesteps=10 * 32)
 EXPLODES = dict(vars(CFG), optimizer="sgd", lr=1e30, max_grad_norm=1e30, anneal_lr=False)
 
 
+pytestmark = pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
+
+
 @pytest.fixture(scope="module")
 def run():
     return train(CFG, progress=False)
@@ -87,7 +90,6 @@ def test_a_config_is_written_as_it_is_made():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
 def test_a_process_pool_survives_what_training_returns_and_raises(run):
     """spawn 开的进程：发散的异常传得回来，后面的任务照做。"""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
