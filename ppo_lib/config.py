@@ -125,6 +125,13 @@ class PPOConfig:
         kind="traced",
         within=DECAY,
     )
+    critic_beta_1: float | None = _key(
+        None,
+        "Critic 单用的 beta_1；null 表示同 beta_1。共用隐藏层时，只管价值头",
+        group=ADAM,
+        kind="traced",
+        within=DECAY,
+    )
     beta_2: float = _key(
         0.999,
         "二阶矩的衰减率；rmsprop 也用它，sgd 不用它",
@@ -277,7 +284,9 @@ class PPOConfig:
 
     def hyperparams(self) -> Hyperparams:
         """动态的一半，每个字段是一个标量。"""
-        traced = {name: float(getattr(self, name)) for name in TRACED}
+        same = {"critic_beta_1": self.beta_1}  # 写 null 的键，取谁的值
+        values = {name: getattr(self, name) for name in TRACED}
+        traced = {name: float(same[name] if x is None else x) for name, x in values.items()}
         return Hyperparams(**traced, num_updates=float(self.num_updates))
 
 
@@ -289,6 +298,7 @@ class Hyperparams(NamedTuple):
 
     lr: float
     beta_1: float
+    critic_beta_1: float
     beta_2: float
     adam_eps: float
     max_grad_norm: float
@@ -334,7 +344,7 @@ def _nearest(word: str, words: Iterable[str]) -> str:
 
 def allowed(field: dataclasses.Field) -> str:
     """一个字段允许的取值，写给人看。"""
-    spec, kind = field.metadata, field.type
+    spec, kind = field.metadata, kind_of(field)
     if spec["choices"]:
         return " | ".join(spec["choices"])
     noun = {
@@ -344,23 +354,32 @@ def allowed(field: dataclasses.Field) -> str:
         "str": "字符串",
         "tuple": "整数列表",
     }[kind]
-    return noun if spec["within"] == REAL else f"{spec['within']} 内的{noun}"
+    values = noun if spec["within"] == REAL else f"{spec['within']} 内的{noun}"
+    return f"{values}，或 null" if field.default is None else values
+
+
+def kind_of(field: dataclasses.Field) -> str:
+    """一个字段的类型；可以写 null 的，指不写 null 时。"""
+    return field.type.removesuffix(" | None")
 
 
 def checked(field: dataclasses.Field, value: Any) -> Any:
     """把一个值转成字段的类型并检查范围，不合法就抛 ConfigError。"""
+    if value is None and field.default is None:
+        return None
+    kind = kind_of(field)
     try:
-        converted = _CONVERTERS[field.type](value)
+        converted = _CONVERTERS[kind](value)
     except (TypeError, ValueError, OverflowError):
         raise _bad_value(field, value) from None
     spec = field.metadata
     if spec["choices"] and converted not in spec["choices"]:
         raise _bad_value(field, value, _nearest(converted, spec["choices"]))
-    if field.type in ("int", "tuple"):
-        numbers = converted if field.type == "tuple" else [converted]
+    if kind in ("int", "tuple"):
+        numbers = converted if kind == "tuple" else [converted]
         if not all(map(spec["within"].holds, numbers)):
             raise _bad_value(field, value)
-    if field.type == "float":
+    if kind == "float":
         if not spec["within"].holds(converted):
             raise _bad_value(field, value)
         rounded = _as_float32(converted)
@@ -516,6 +535,8 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
 def yaml_value(value: Any) -> str:
     """一个值的 YAML 写法；浮点数写成 YAML 1.2 也认得的样子。"""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -16,22 +17,44 @@ def annealed_lr(lr, update, num_updates):
 def make_optimizer(kind: str, lr, hyper: Hyperparams) -> optax.GradientTransformation:
     """按全局范数缩短梯度 → 按种类缩放 → 乘 -lr。
 
-    在编译好的程序里调用，所以 lr、beta_1、beta_2 都可以是 JAX 的数组，改动不引起重新编译。
+    在编译好的程序里调用，所以 lr、beta_1、critic_beta_1、beta_2 都可以是 JAX 的数组，改动不引起重新编译。
     rmsprop 就是 beta_1 = 0、没有偏差修正的 Adam：小量 eps 与 Adam 一样加在根号外面
     （``optax.rmsprop`` 缺省加在里面），两者才好比较。
     """
-    scale = {
-        "adam": lambda: optax.scale_by_adam(
-            b1=hyper.beta_1, b2=hyper.beta_2, eps=hyper.adam_eps
-        ),
-        "rmsprop": lambda: optax.scale_by_rms(
-            decay=hyper.beta_2, eps=hyper.adam_eps, eps_in_sqrt=False
-        ),
-        "sgd": lambda: optax.trace(decay=hyper.beta_1),
-    }
+
+    def scale(beta_1):
+        return {
+            "adam": optax.scale_by_adam(b1=beta_1, b2=hyper.beta_2, eps=hyper.adam_eps),
+            "rmsprop": optax.scale_by_rms(
+                decay=hyper.beta_2, eps=hyper.adam_eps, eps_in_sqrt=False
+            ),
+            "sgd": optax.trace(decay=beta_1),
+        }[kind]
+
     return optax.chain(
-        optax.clip_by_global_norm(hyper.max_grad_norm), scale[kind](), optax.scale(-lr)
+        optax.clip_by_global_norm(hyper.max_grad_norm),
+        critic_apart(scale(hyper.beta_1), scale(hyper.critic_beta_1)),
+        optax.scale(-lr),
     )
+
+
+def critic_apart(
+    others: optax.GradientTransformation, critic: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """名字以 critic 开头的层用 ``critic``，别的层用 ``others``；两者的状态同构。
+
+    写出来是各算一遍再各取一半，取不着的那一半，编译时就删掉了。
+    """
+
+    def pick(path, other, own):
+        layers = [str(getattr(step, "key", "")) for step in path]
+        return own if any(name.startswith("critic") for name in layers) else other
+
+    def update(grad, state, params=None):
+        both = (others.update(grad, state, params), critic.update(grad, state, params))
+        return jax.tree.map_with_path(pick, *both)
+
+    return optax.GradientTransformation(others.init, update)
 
 
 def moments(opt_state) -> tuple:

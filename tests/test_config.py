@@ -24,6 +24,7 @@ from ppo_lib.config import (
     Hyperparams,
     PPOConfig,
     allowed,
+    kind_of,
     load_config,
     parse_overrides,
     to_yaml,
@@ -63,6 +64,7 @@ OTHER = dict(
     optimizer="sgd",
     anneal_lr=False,
     beta_1=0.5,
+    critic_beta_1=0.25,
     beta_2=0.9,
     adam_eps=1e-5,
     max_grad_norm=0.5,
@@ -151,6 +153,8 @@ def in_range(field):
     within = spec["within"]
     if spec["choices"]:
         return st.sampled_from(spec["choices"])
+    if field.default is None:
+        return st.none() | st.floats(0, 1, width=32, allow_subnormal=False, exclude_max=True)
     if field.type == "bool":
         return st.booleans()
     if field.type == "str":
@@ -317,6 +321,7 @@ def test_dataclasses_replace_refuses_unknown_keys():
 WRONG_VALUES = {
     "lr": ["0.001", True, None, [1e-3], 0, -1e-3, math.nan, math.inf, 10**400, 1j, 1e-50, 1e50],
     "beta_1": [1.0, -0.1, math.nan, math.inf, -math.inf, 0.99999999, 1.5, "0.9"],
+    "critic_beta_1": [1.0, -0.1, math.nan, "0.9", True],
     "beta_2": [1, -1],
     "running_grad_decay": [1.0],
     "gamma": [1.01, -0.01],
@@ -569,8 +574,7 @@ def test_every_field_is_traced_or_run_level_or_static():
     traced = {name for name, kind in kinds.items() if kind == "traced"}
     assert set(TRACED) == traced
     assert {name for name, kind in kinds.items() if kind in ("run", "log")} == RUN_LEVEL
-    assert all(FIELDS[name].type == "float" for name in traced)
-    assert {name for name, f in FIELDS.items() if f.type == "float"} == traced
+    assert {name for name, f in FIELDS.items() if kind_of(f) == "float"} == traced
 
 
 def test_hyperparams_hold_every_traced_field_and_the_end_of_annealing():
@@ -579,6 +583,14 @@ def test_hyperparams_hold_every_traced_field_and_the_end_of_annealing():
     hyper = cfg.hyperparams()
     assert all(getattr(hyper, name) == OTHER[name] for name in TRACED)
     assert hyper.num_updates == cfg.num_updates == 976
+
+
+def test_a_critic_without_a_beta_1_of_its_own_has_the_common_one(tmp_path):
+    assert PPOConfig(beta_1=0.3).hyperparams().critic_beta_1 == 0.3
+    assert PPOConfig(beta_1=0.3, critic_beta_1=0).hyperparams().critic_beta_1 == 0
+    again = load_config(write(tmp_path, "critic_beta_1: 0.5"), ["critic_beta_1=null"])
+    assert again.critic_beta_1 is None and "[0, 1) 内的实数，或 null" in to_yaml(again)
+    assert "或 null" in error_of(critic_beta_1=2)
 
 
 def test_there_is_another_value_for_every_field():

@@ -127,6 +127,26 @@ def test_rmsprop_by_hand_has_no_momentum_and_no_bias_correction():
         np.testing.assert_allclose(params, want, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_the_critic_may_have_a_beta_1_of_its_own(kind):
+    """每个叶子走的路，与所有叶子都用它那个 β₁ 时相同。"""
+
+    def last(**betas):
+        optimizer = make_optimizer(kind, 0.01, hyper(**betas))
+        params = {"params": {"actor_0": jnp.ones(3), "critic_0": jnp.ones(3)}}
+        state = optimizer.init(params)
+        for slope in ([1.0, -2.0, 0.5], [-1.0, 1.0, 0.2]):
+            grad = jax.tree.map(lambda p, g=slope: p * jnp.array(g), params)
+            updates, state = optimizer.update(grad, state, params)
+            params = optax.apply_updates(params, updates)
+        return params["params"]
+
+    apart, long, short = last(beta_1=0.9, critic_beta_1=0.1), last(beta_1=0.9), last(beta_1=0.1)
+    np.testing.assert_array_equal(apart["actor_0"], long["actor_0"])
+    np.testing.assert_array_equal(apart["critic_0"], short["critic_0"])
+    assert (long["critic_0"] != short["critic_0"]).any()
+
+
 def test_sgd_is_clipping_then_optax_sgd_with_momentum():
     ours = make_optimizer("sgd", 0.01, hyper(beta_1=0.8, max_grad_norm=0.5))
     reference = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.01, momentum=0.8))

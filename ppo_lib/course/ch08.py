@@ -62,7 +62,7 @@ def learn_from_scratch(state, batch, key, hyper, cfg, network):
 
 def correction_factor(t, beta_1: float, beta_2: float = 0.999):
     """两个偏差修正合起来给步子乘的数：√(1-β₂^t) / (1-β₁^t)，t 从 1 数起。"""
-    return np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+    return (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
 
 
 def reset_multiplier(num_updates: int, steps: int, beta_1: float, beta_2: float = 0.999):

@@ -82,10 +82,10 @@ def run_experiment(experiment: Experiment, **changes) -> xr.Dataset:
 
 
 def all_experiments() -> dict[str, Experiment]:
-    """各章的实验：``"ch09_three_changes"`` → Experiment。"""
+    """各章的实验，和 β₁ 的研究：``"ch09_three_changes"`` → Experiment。"""
     found = {}
     for module in pkgutil.iter_modules(ppo_lib.course.__path__):
-        if re.fullmatch(r"ch\d\d", module.name):
+        if re.fullmatch(r"ch\d\d|beta1", module.name):
             chapter = importlib.import_module(f"ppo_lib.course.{module.name}")
             for name, experiment in getattr(chapter, "EXPERIMENTS", {}).items():
                 found[f"{module.name}_{name}"] = experiment

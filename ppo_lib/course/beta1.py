@@ -1,0 +1,312 @@
+"""β₁ 的研究：任务、做法、挑学习率、报告用的实验；计划见 benchmarks/beta1_plan.md。
+
+录制由 benchmarks/beta1_study.py 做，先挑学习率（``tune_*.npz``），再录报告（``runs_beta1_*.npz``）。
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ppo_lib.config import PPOConfig
+from ppo_lib.course.ch08 import correction_factor, without_bias_correction
+from ppo_lib.course.experiment import Experiment
+from ppo_lib.optimizer import make_optimizer
+from ppo_lib.recorded import DATA_DIR, load_grid
+from ppo_lib.statistics import iqm, whole_run_scores
+
+# ---------------------------------------------------------------- 任务
+
+MINATAR = PPOConfig(
+    num_envs=64, ent_coef=0.01, total_timesteps=500_000, env_name="Breakout-MinAtar"
+)
+TASKS = {
+    "cartpole": PPOConfig(env_name="CartPole-v1", total_timesteps=200_000),
+    "mountain_car": PPOConfig(activation="tanh", ent_coef=0.05, total_timesteps=1_000_000),
+    "acrobot": PPOConfig(env_name="Acrobot-v1", total_timesteps=300_000),
+    "space_invaders": dataclasses.replace(MINATAR, env_name="SpaceInvaders-MinAtar"),
+    "breakout": MINATAR,
+}  # fmt: skip
+"""五个任务；别的键是原指南的默认值。"""
+
+TITLES = {
+    "cartpole": "CartPole",
+    "mountain_car": "MountainCar",
+    "acrobot": "Acrobot",
+    "space_invaders": "SpaceInvaders",
+    "breakout": "Breakout",
+}
+"""任务在图和表里的名字。"""
+
+
+def is_minatar(task: str) -> bool:
+    """是不是两个 MinAtar 任务之一：训练一次要久得多，种子少些。"""
+    return TASKS[task].env_name.endswith("MinAtar")
+
+
+def tuning_config(task: str) -> PPOConfig:
+    """挑学习率用的配置：种子从 1000 起。"""
+    return dataclasses.replace(TASKS[task], seed=1000, num_seeds=3 if is_minatar(task) else 5)
+
+
+def report_config(task: str) -> PPOConfig:
+    """报告用的配置：种子从 2000 起，别处没有用过。"""
+    return dataclasses.replace(TASKS[task], seed=2000, num_seeds=10 if is_minatar(task) else 30)
+
+
+# ---------------------------------------------------------------- 改动过的 Adam
+
+STEPS = 8
+"""五个任务里，一次更新走几步：两遍 × 四个小批次。"""
+
+
+def changed_adam(change: Callable) -> Callable:
+    """换下 ``make_optimizer``：走每一步之前改优化器的状态，走完再缩放这一步。
+
+    Args:
+        change: (Adam 的状态, hyper) -> (改过的状态, 这一步乘几倍)；状态的 ``count`` 是已经走了几步。
+    """
+
+    def changed(kind: str, lr, hyper) -> optax.GradientTransformation:
+        adam = make_optimizer(kind, lr, hyper)
+
+        def update(grad, state, params=None):
+            clip, scale, minus_lr = state
+            scale, factor = change(scale, hyper)
+            steps, state = adam.update(grad, (clip, scale, minus_lr), params)
+            return jax.tree.map(lambda x: factor * x, steps), state
+
+        return optax.GradientTransformation(adam.init, update)
+
+    return changed
+
+
+def forget_momentum(scale, hyper):
+    """每次更新开头 m 清零，t 与 v 不动；步子配平：m 的偏差修正从清零的时候数起。"""
+    inside = scale.count % STEPS
+    mu = jax.tree.map(lambda m: jnp.where(inside == 0, 0.0, m), scale.mu)
+    corrected = (1 - hyper.beta_1 ** (scale.count + 1)) / (1 - hyper.beta_1 ** (inside + 1))
+    return scale._replace(mu=mu), corrected
+
+
+def restart_time(scale, hyper):
+    """Adam-Rel：每次更新开头 t 归零，m 与 v 留着。出处：Ellis et al. (2024)。"""
+    return scale._replace(count=scale.count % STEPS), 1.0
+
+
+def follow_restarts(scale, hyper):
+    """Adam-Rel 的对照：什么也不归零，步子乘 f(t)/f(T)，与 Adam-Rel 一样长。"""
+    factor = functools.partial(correction_factor, beta_1=hyper.beta_1, beta_2=hyper.beta_2)
+    return scale, factor(scale.count % STEPS + 1) / factor(scale.count + 1)
+
+
+# ---------------------------------------------------------------- 做法
+
+BETA_1 = (0.0, 0.5, 0.9, 0.95, 0.99)
+LR = tuple(2.5e-4 * 2**i for i in range(7))
+"""挑学习率的表；最好的在边上，就向那边加一格，最多加两次。"""
+
+SGD_LR = tuple(64 * lr for lr in LR)
+"""SGD 没有 √v 作分母，步子比 Adam 短，表整个移到大的一边。"""
+
+
+class Method(NamedTuple):
+    """一种做法：改哪些键，换下库里的哪个函数，挑学习率的表。"""
+
+    changes: Mapping[str, Any]
+    optimizer: Callable | None = None  # 换下 make_optimizer 的函数
+    lr: tuple[float, ...] = LR
+
+    @property
+    def patches(self) -> dict[str, Callable]:
+        """``patched`` 要的样子。"""
+        return {"ppo_lib.training.make_optimizer": self.optimizer} if self.optimizer else {}
+
+
+CHANGED_ON = ("cartpole", "mountain_car", "space_invaders")
+"""E4 和 E7 在哪几个任务上做。"""
+
+BETAS = {f"β₁ = {b:g}": Method(dict(beta_1=b)) for b in BETA_1}
+OTHERS = {
+    "Adam-Rel": Method({}, changed_adam(restart_time)),
+    "RMSprop": Method(dict(optimizer="rmsprop")),
+    "没有偏差修正": Method({}, without_bias_correction),
+    "SGD": Method(dict(optimizer="sgd"), lr=SGD_LR),
+    "β₁ = β₂ = 0.9": Method(dict(beta_1=0.9, beta_2=0.9)),
+    "β₁ = β₂ = 0.99": Method(dict(beta_1=0.99, beta_2=0.99)),
+}
+METHODS = BETAS | OTHERS
+"""挑过学习率的做法：名字 → Method。"""
+
+BASE = "β₁ = 0.9"
+"""比较的基准。"""
+
+
+# ---------------------------------------------------------------- 挑学习率
+
+
+def tuning_scores(task: str, method: str) -> dict[float, float]:
+    """学习率 → 整段成绩的四分位均值，读录下的 ``tune_任务.npz``；没有录的是空的。"""
+    path = DATA_DIR / f"tune_{task}.npz"
+    if not path.exists():
+        return {}
+    grid = load_grid(path)
+    if method not in grid["method"]:
+        return {}
+    scores = whole_run_scores(grid.sel(method=method))  # (lr, seed)
+    found = zip(grid["lr"].values.tolist(), iqm(scores.values, axis=1).tolist())
+    return {lr: score for lr, score in found if np.isfinite(score)}
+
+
+def best_lr(scores: Mapping[float, float]) -> float:
+    """成绩最好的学习率。"""
+    return max(scores, key=scores.get)
+
+
+def next_lr(scores: Mapping[float, float], asked: tuple[float, ...]) -> float | None:
+    """最好的在表的边上时，该加的那一格；不在边上，或已经加了两格，就是 None。
+
+    Args:
+        scores: 到此为止的学习率 → 成绩。
+        asked: 原来的表。
+    """
+    best = best_lr(scores)
+    if len(scores) >= len(asked) + 2 or best not in (min(scores), max(scores)):
+        return None
+    return best * 2 if best == max(scores) else best / 2
+
+
+@functools.cache
+def tuned_lr(task: str, method: str) -> float | None:
+    """这个任务上这种做法用的学习率；还没有挑就是 None。"""
+    scores = tuning_scores(task, method)
+    return best_lr(scores) if scores else None
+
+
+def methods_of(task: str) -> dict[str, Method]:
+    """一个任务上要挑学习率的做法。"""
+    return METHODS if task in CHANGED_ON else BETAS | {"Adam-Rel": OTHERS["Adam-Rel"]}
+
+
+# ---------------------------------------------------------------- 报告
+
+
+def at_own_lr(task: str, *names: str) -> dict[str, dict]:
+    """几种做法，各用自己的学习率：名字 → 改动的键。"""
+    return {name: dict(METHODS[name].changes) | dict(lr=tuned_lr(task, name)) for name in names}
+
+
+def e1(task: str) -> Experiment:
+    """各个 β₁，用自己的学习率；又用 0.9 的学习率（两者不同才录）。"""
+    own, base_lr = at_own_lr(task, *BETAS), tuned_lr(task, BASE)
+    same = {
+        f"{name}，{BASE} 的学习率": keys | dict(lr=base_lr)
+        for name, keys in own.items()
+        if keys["lr"] != base_lr
+    }
+    return Experiment(report_config(task), own | same, points=20)
+
+
+STEPS_PER_UPDATE = (4, 8, 16, 32, 64)
+
+
+def e2_keys(way: str, steps: int) -> dict:
+    """E2：一次更新走 steps 步，三种做法，优化的总步数不变。数是 CartPole 的。"""
+    keys = {
+        "甲": dict(num_steps=16 * steps, update_epochs=2, num_minibatches=steps // 2),
+        "乙": dict(num_steps=128, update_epochs=steps // 4, num_minibatches=4),
+        "丙": dict(num_steps=128, update_epochs=2, num_minibatches=steps // 2),
+    }
+    return keys[way]
+
+
+def e2(task: str) -> Experiment:
+    """一次更新走几步 × β₁；K = 8 时三种做法是同一个，只录一次。"""
+    base = report_config(task)
+    total = 512 if is_minatar(task) else 1536  # 优化的总步数，64 除得尽
+    variants = {}
+    for way in "甲乙丙":
+        for steps in STEPS_PER_UPDATE:
+            if way != "甲" and steps == STEPS:
+                continue
+            keys = e2_keys(way, steps) | dict(shuffle="samples")
+            batch = keys["num_steps"] * base.num_envs
+            keys |= dict(total_timesteps=total // steps * batch)
+            for name, own in at_own_lr(task, *BETAS).items():
+                variants[f"{way}，K = {steps}，{name}"] = own | keys
+    return Experiment(base, variants, points=8)
+
+
+APART = (0.0, 0.9, 0.99)
+
+
+def e3(task: str) -> Experiment:
+    """Actor 与 Critic 各用一个 β₁，学习率用 0.9 的。"""
+    lr = tuned_lr(task, BASE)
+    variants = {
+        f"Actor {a:g}，Critic {c:g}": dict(beta_1=a, critic_beta_1=c, lr=lr)
+        for a in APART
+        for c in APART
+    }
+    return Experiment(report_config(task), variants, points=20)
+
+
+def with_optimizer(task: str, own: Mapping[str, Mapping], optimizers: Mapping) -> Experiment:
+    """几种做法，有的换下 make_optimizer。"""
+    patches = {
+        name: {"ppo_lib.training.make_optimizer": optimizer}
+        for name, optimizer in optimizers.items()
+        if optimizer
+    }
+    return Experiment(report_config(task), own, points=20, patches=patches)
+
+
+def e4(task: str) -> Experiment:
+    """每次更新开头忘掉 m，步子配平；不忘的在 E1 里。"""
+    names = ("β₁ = 0.9", "β₁ = 0.95", "β₁ = 0.99")
+    own = {f"{name}，忘掉 m": keys for name, keys in at_own_lr(task, *names).items()}
+    return with_optimizer(task, own, dict.fromkeys(own, changed_adam(forget_momentum)))
+
+
+def e5(task: str) -> Experiment:
+    """Adam-Rel 用自己的学习率；它与它的对照，都用 0.9 的学习率。"""
+    lr = dict(lr=tuned_lr(task, BASE))
+    rel, control = (changed_adam(x) for x in (restart_time, follow_restarts))
+    own = at_own_lr(task, "Adam-Rel") | {
+        f"Adam-Rel，{BASE} 的学习率": lr,
+        f"只缩放步子，{BASE} 的学习率": lr,
+    }
+    return with_optimizer(task, own, dict(zip(own, (rel, rel, control))))
+
+
+def e7(task: str) -> Experiment:
+    """优化器的别的改法，各用自己的学习率。"""
+    names = [name for name in OTHERS if name != "Adam-Rel"]
+    own = at_own_lr(task, *names)
+    return with_optimizer(task, own, {name: METHODS[name].optimizer for name in names})
+
+
+PARTS = {
+    "e1": (e1, tuple(TASKS)),
+    "e2": (e2, ("cartpole", "space_invaders")),
+    "e3": (e3, tuple(TASKS)),
+    "e4": (e4, CHANGED_ON),
+    "e5": (e5, tuple(TASKS)),
+    "e7": (e7, CHANGED_ON),
+}
+"""各个实验：怎样造，在哪些任务上做。"""
+
+EXPERIMENTS = {
+    f"{part}_{task}": make(task)
+    for part, (make, tasks) in PARTS.items()
+    for task in tasks
+    if tuned_lr(task, BASE)
+}
+"""挑过学习率的任务上的实验。"""
