@@ -220,14 +220,26 @@ def take_minibatches(batch: Minibatch, order, cfg: PPOConfig) -> Minibatch:
 
 
 def gradient_metrics(grad, running_grad, opt_state) -> dict:
-    """一个小批次的梯度和优化器的样子，都是标量。grad_norm 是裁剪之前的。"""
+    """一个小批次的梯度和优化器的样子，都是标量；先是全部参数的，再是 Actor、Critic 各自的。
+
+    梯度是缩短之前的，两个矩是走完这一步、没有修正偏差的。各自的不算两者共用的隐藏层。
+    """
     mu, nu = moments(opt_state)
-    return {
-        "grad_norm": global_norm(grad),
-        "mu_norm": jnp.nan if mu is None else global_norm(mu),
-        "nu_norm": jnp.nan if nu is None else global_norm(nu),
-        "cosine_similarity": cosine_similarity(grad, running_grad),
-    }
+    metrics = {}
+    for owner in ("", "actor_", "critic_"):
+        g, running = layers(grad, owner), layers(running_grad, owner)
+        metrics |= {
+            f"{owner}grad_norm": global_norm(g),
+            f"{owner}mu_norm": jnp.nan if mu is None else global_norm(layers(mu, owner)),
+            f"{owner}nu_norm": jnp.nan if nu is None else global_norm(layers(nu, owner)),
+            f"{owner}cosine_similarity": cosine_similarity(g, running),
+        }
+    return metrics
+
+
+def layers(tree, prefix: str) -> dict:
+    """参数树（或同样的树）里，名字以 prefix 开头的层。"""
+    return {name: x for name, x in tree["params"].items() if name.startswith(prefix)}
 
 
 def episode_metrics(ends: EpisodeEnds, rollout: Transition, env_name: str) -> dict:

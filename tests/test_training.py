@@ -1,5 +1,6 @@
 """training.py：小批次怎么抽，一次更新做了什么，一块更新怎么接上。"""
 
+import collections
 import functools
 
 import jax
@@ -359,9 +360,9 @@ def reference_update(setup):
         optax.clip_by_global_norm(cfg.max_grad_norm),
         optax.adam(lr, cfg.beta_1, cfg.beta_2, eps=cfg.adam_eps),
     )
-    params, last = setup.state.params, None
+    params, last = setup.state.params, {}
     opt_state = optimizer.init(params)
-    seen = {name: [] for name in ("grad_norm", "mu_norm", "nu_norm", "cosine_similarity")}
+    seen = collections.defaultdict(list)
     gradient = jax.jit(jax.grad(functools.partial(reference_loss, cfg=cfg)))
     for order in np.asarray(minibatch_orders(shuffle_key, cfg)):
         for part in np.split(order, cfg.num_minibatches):
@@ -376,19 +377,26 @@ def reference_update(setup):
             updates, opt_state = optimizer.update(grad, opt_state, params)
             params = optax.apply_updates(params, updates)
             adam = opt_state[1][0]
-            grad, mu, nu = (ravel_pytree(x)[0] for x in (grad, adam.mu, adam.nu))
-            seen["grad_norm"].append(np.linalg.norm(grad))
-            seen["mu_norm"].append(np.linalg.norm(mu))
-            seen["nu_norm"].append(np.linalg.norm(nu))
-            seen["cosine_similarity"].append(0.0 if last is None else cosine(grad, last))
-            last = grad
+            for owner in ("", "actor_", "critic_"):
+                g, mu, nu = (flat(x, owner) for x in (grad, adam.mu, adam.nu))
+                seen[f"{owner}grad_norm"].append(np.linalg.norm(g))
+                seen[f"{owner}mu_norm"].append(np.linalg.norm(mu))
+                seen[f"{owner}nu_norm"].append(np.linalg.norm(nu))
+                seen[f"{owner}cosine_similarity"].append(cosine(g, last.get(owner, 0 * g)))
+                last[owner] = g
     expected = {name: np.mean(values) for name, values in seen.items()}
     expected["explained_variance"] = 1 - np.var(target - rollout.value) / np.var(target)
     return params, expected
 
 
+def flat(tree, owner):
+    """名字以 owner 开头的那些层，排成一个长向量。"""
+    own = {name: x for name, x in tree["params"].items() if name.startswith(owner)}
+    return ravel_pytree(own)[0]
+
+
 def cosine(a, b):
-    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b) if a.any() and b.any() else 0.0
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def tuning_scores(task: str, method: str) -> dict[float, float]:
     grid = load_grid(path)
     if method not in grid["method"]:
         return {}
-    scores = whole_run_scores(grid.sel(method=method))  # (lr, seed)
+    scores = whole_run_scores(grid.sel({"method": method}))  # (lr, seed)
     found = zip(grid["lr"].values.tolist(), iqm(scores.values, axis=1).tolist())
     return {lr: score for lr, score in found if np.isfinite(score)}
 

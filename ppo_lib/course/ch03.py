@@ -67,6 +67,7 @@ NOTES = {
     "optimizer": Note("", ("adam",), "第 3、8 章"),
     "anneal_lr": Note("", (True, False), "第 3 章"),
     "beta_1": Note("", (0.0, 0.95), "第 8 章"),
+    "critic_beta_1": Note("", (0.0, 0.9), "第 8 章"),
     "beta_2": Note("", (0.9, 0.999), "第 8 章"),
     "adam_eps": Note("", (1e-8, 1e-5), "第 8 章"),
     "max_grad_norm": Note("", (0.5, 10.0), "第 3 章"),

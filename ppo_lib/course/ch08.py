@@ -13,13 +13,14 @@ import xarray as xr
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Subset
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.diagnostics import cosine_similarity, global_norm
+from ppo_lib.diagnostics import global_norm
 from ppo_lib.envs import make_env
 from ppo_lib.optimizer import adam_step, annealed_lr, make_optimizer, moments
 from ppo_lib.rollout import collect_rollout
 from ppo_lib.training import (
     gradient_metrics,
     gradient_step,
+    layers,
     learn,
     make_batch,
     make_network,
@@ -79,27 +80,18 @@ def reset_multiplier(num_updates: int, steps: int, beta_1: float, beta_2: float 
 # ---------------------------------------------------------------- Actor 和 Critic 分开看
 
 
-def halves(tree) -> tuple[dict, dict]:
-    """把参数树（或同样的树）分成 Actor 的和 Critic 的；网络不共用隐藏层时才分得开。"""
-    layers = tree["params"]
-    actor = {name: x for name, x in layers.items() if name.startswith("actor")}
-    return actor, {name: x for name, x in layers.items() if name not in actor}
-
-
 def actor_share(tree):
-    """属于 Actor 的那部分的长度，除以整个的长度。"""
-    return global_norm(halves(tree)[0]) / global_norm(tree)
+    """属于 Actor 的那部分的长度，除以整个的长度；网络不共用隐藏层时才分得开。"""
+    return global_norm(layers(tree, "actor_")) / global_norm(tree)
 
 
-def gradient_metrics_apart(grad, running_grad, opt_state) -> dict:
-    """换下 ``gradient_metrics``：另外量 Actor 占梯度和步子的多少（长度的平方），和各自的余弦。"""
+def gradient_metrics_with_shares(grad, running_grad, opt_state) -> dict:
+    """换下 ``gradient_metrics``：另外量 Actor 占梯度和步子的多少（长度的平方）。"""
     mu, nu = moments(opt_state)
     step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + 1e-12), mu, nu)  # 差一个共同的倍数
-    cosines = map(cosine_similarity, halves(grad), halves(running_grad))
     return gradient_metrics(grad, running_grad, opt_state) | {
         "actor_grad_share": actor_share(grad) ** 2,
         "actor_step_share": actor_share(step) ** 2,
-        **dict(zip(("actor_cosine", "critic_cosine"), cosines)),
     }
 
 
@@ -236,8 +228,8 @@ PATCHES = {
 APART = {f"β₁ = {b:g}": dict(beta_1=b) for b in (0.0, 0.9, 0.99)}
 APART_METRICS = (
     "cosine_similarity",
-    "actor_cosine",
-    "critic_cosine",
+    "actor_cosine_similarity",
+    "critic_cosine_similarity",
     "actor_grad_share",
     "actor_step_share",
 )
@@ -245,7 +237,7 @@ APART_METRICS = (
 
 def measured_apart(base: PPOConfig) -> Experiment:
     """Actor 和 Critic 的梯度分开量，三种 β₁。"""
-    patches = {"ppo_lib.training.gradient_metrics": gradient_metrics_apart}
+    patches = {"ppo_lib.training.gradient_metrics": gradient_metrics_with_shares}
     return Experiment(
         base, APART, APART_METRICS, points=20, patches={name: patches for name in APART}
     )

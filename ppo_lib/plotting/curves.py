@@ -29,6 +29,11 @@ LABELS = {
     "episodes_ended": "走完的回合（个）",
     "goals_reached": "到达目标（次）",
 }
+LABELS |= {
+    f"{owner.lower()}_{name}": f"{owner} 的{LABELS[name]}"
+    for owner in ("Actor", "Critic")
+    for name in ("grad_norm", "mu_norm", "nu_norm", "cosine_similarity")
+}
 """指标名 → 图上的中文标签。"""
 
 STEPS_LABEL = "每个种子的环境步数（千步）"
