@@ -32,7 +32,7 @@ FUNCTIONS = [name for name, x in CHECKS.items() if isinstance(x, FunctionExercis
 BLANKS = [name for name, x in CHECKS.items() if isinstance(x, AnswerExercise)]
 
 
-SLOW = ("ch14", "ch15.check_compare", "ch12.check_halving")
+SLOW = ("ch14", "ch16.check_compare", "ch12.check_halving")
 """要训练的，要重抽几千次的，改坏了会一直循环的。"""
 
 

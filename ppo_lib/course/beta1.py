@@ -17,9 +17,11 @@ import optax
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.ch08 import correction_factor, without_bias_correction
+from ppo_lib.course.comparison import Comparison
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.optimizer import make_optimizer
-from ppo_lib.recorded import DATA_DIR, load_grid
+from ppo_lib.plotting import COLORS
+from ppo_lib.recorded import DATA_DIR, load_grid, load_runs
 from ppo_lib.statistics import iqm, whole_run_scores
 
 # ---------------------------------------------------------------- 任务
@@ -130,7 +132,7 @@ class Method(NamedTuple):
         return {"ppo_lib.training.make_optimizer": self.optimizer} if self.optimizer else {}
 
 
-CHANGED_ON = ("cartpole", "mountain_car", "space_invaders")
+CHANGED_ON = ("cartpole",)
 """E4 和 E7 在哪几个任务上做。"""
 
 BETAS = {f"β₁ = {b:g}": Method(dict(beta_1=b)) for b in BETA_1}
@@ -142,7 +144,12 @@ OTHERS = {
     "β₁ = β₂ = 0.9": Method(dict(beta_1=0.9, beta_2=0.9)),
     "β₁ = β₂ = 0.99": Method(dict(beta_1=0.99, beta_2=0.99)),
 }
-METHODS = BETAS | OTHERS
+LONG = ("β₁ = 0.9", "β₁ = 0.95", "β₁ = 0.99")
+FORGETFUL = {
+    f"{name}，忘掉 m": Method(BETAS[name].changes, changed_adam(forget_momentum))
+    for name in LONG
+}
+METHODS = BETAS | OTHERS | FORGETFUL
 """挑过学习率的做法：名字 → Method。"""
 
 BASE = "β₁ = 0.9"
@@ -269,10 +276,12 @@ def with_optimizer(task: str, own: Mapping[str, Mapping], optimizers: Mapping) -
 
 
 def e4(task: str) -> Experiment:
-    """每次更新开头忘掉 m，步子配平；不忘的在 E1 里。"""
-    names = ("β₁ = 0.9", "β₁ = 0.95", "β₁ = 0.99")
-    own = {f"{name}，忘掉 m": keys for name, keys in at_own_lr(task, *names).items()}
-    return with_optimizer(task, own, dict.fromkeys(own, changed_adam(forget_momentum)))
+    """每次更新开头忘掉 m：学习率与不忘的相同，和自己的学习率。不忘的在 E1 里。"""
+    same = {f"{name}，忘掉 m": keys for name, keys in at_own_lr(task, *LONG).items()}
+    own = {f"{name}，自己的学习率": keys for name, keys in at_own_lr(task, *FORGETFUL).items()}
+    return with_optimizer(
+        task, same | own, dict.fromkeys(same | own, changed_adam(forget_momentum))
+    )
 
 
 def e5(task: str) -> Experiment:
@@ -293,9 +302,16 @@ def e7(task: str) -> Experiment:
     return with_optimizer(task, own, {name: METHODS[name].optimizer for name in names})
 
 
+def e0(task: str) -> Experiment:
+    """归一化的零点：学习率小到等于不学，策略一直是刚初始化的、近乎均匀的那个。"""
+    still = dict(lr=1e-12, total_timesteps=100_000, num_seeds=10)
+    return Experiment(report_config(task), {"不学": still}, points=5)
+
+
 PARTS = {
+    "e0": (e0, tuple(TASKS)),
     "e1": (e1, tuple(TASKS)),
-    "e2": (e2, ("cartpole", "space_invaders")),
+    "e2": (e2, ("cartpole",)),
     "e3": (e3, tuple(TASKS)),
     "e4": (e4, CHANGED_ON),
     "e5": (e5, tuple(TASKS)),
@@ -310,3 +326,54 @@ EXPERIMENTS = {
     if tuned_lr(task, BASE)
 }
 """挑过学习率的任务上的实验。"""
+
+
+# ---------------------------------------------------------------- 结果
+
+
+def scores(
+    part: str, task: str, scores_of: Callable = whole_run_scores
+) -> dict[str, np.ndarray]:
+    """一个实验在一个任务上的成绩：做法 → (seeds,)。
+
+    Args:
+        part: 实验的代号，例如 ``"e1"``。
+        scores_of: ``whole_run_scores``（主要的成绩）或 ``final_scores``。
+    """
+    table = scores_of(load_runs(f"beta1_{part}_{task}")).transpose("variant", "seed")
+    return dict(zip(table["variant"].values.tolist(), table.values))
+
+
+def normalized(task: str, values, scores_of: Callable = whole_run_scores):
+    """归一：0 是不学的策略，1 是 β₁ = 0.9 在自己最好的学习率下的四分位均值。"""
+    zero = iqm(scores("e0", task)["不学"])
+    return (values - zero) / (iqm(scores("e1", task, scores_of)[BASE]) - zero)
+
+
+def chance_of_winning(ours, base) -> float:
+    """随手各抽一个种子，ours 的成绩高于 base 的机会；平手算一半。
+
+    出处：Agarwal et al. (2021)，第 4.3 节的 probability of improvement。
+    """
+    difference = np.subtract.outer(np.asarray(ours), np.asarray(base))
+    return float((difference > 0).mean() + (difference == 0).mean() / 2)
+
+
+VERDICT_STYLE = {
+    "变好": ("^", COLORS[2]),
+    "变差": ("v", COLORS[1]),
+    "看不出差别": ("o", "gray"),
+}
+"""森林图里的记号：除了颜色，形状也不同。"""
+
+
+def draw_forest(ax, comparisons: Mapping[str, Comparison]) -> None:
+    """森林图：一行一个比较，点是差，线是 95% 置信区间，0 处一条竖线；从上往下。"""
+    for y, comparison in enumerate(comparisons.values()):
+        marker, color = VERDICT_STYLE[comparison.verdict]
+        ax.plot([comparison.low, comparison.high], [y, y], color=color, linewidth=2)
+        ax.plot(comparison.difference, y, marker, color=color, markersize=6)
+    ax.axvline(0, color="gray", linestyle="--", linewidth=1)
+    ax.set_yticks(range(len(comparisons)), list(comparisons))
+    ax.set_ylim(len(comparisons) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)

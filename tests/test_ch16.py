@@ -1,8 +1,8 @@
-"""第 15 章：猜的五种改动，按差的区间、一起修正之后下结论。"""
+"""第 16 章：猜的五种改动，按差的区间、一起修正之后下结论。"""
 
 import numpy as np
 
-from ppo_lib.course.ch15 import CHANGES, judge_predictions
+from ppo_lib.course.ch16 import CHANGES, judge_predictions
 from ppo_lib.course.comparison import compare
 
 GUESS = dict.fromkeys(CHANGES, "看不出差别") | {"lr = 0.0001": "变差"}

@@ -1,0 +1,127 @@
+"""β₁ 的研究：改动过的 Adam 走得对，学习率是按计划挑的，各个实验的条件是配好的。"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ppo_lib import PPOConfig
+from ppo_lib.course import beta1
+from ppo_lib.course.beta1_update import branch
+from ppo_lib.diagnostics import global_norm
+from ppo_lib.training import layers, make_train
+
+HYPER = PPOConfig(beta_1=0.9, max_grad_norm=1e9).hyperparams()
+GRADIENTS = np.random.default_rng(0).normal(size=(3 * beta1.STEPS, 4)).astype(np.float32)
+
+
+def path(make_optimizer):
+    """三次更新走过的参数，(24, 4)。"""
+    optimizer = make_optimizer("adam", 0.1, HYPER)
+    param = jnp.zeros(4)
+    state, walked = optimizer.init(param), []
+    for grad in GRADIENTS:
+        updates, state = optimizer.update(jnp.asarray(grad), state)
+        param = param + updates
+        walked.append(param)
+    return np.array(walked)
+
+
+def test_adam_rel_equals_its_control_step_by_step():
+    rel, control = (
+        path(beta1.changed_adam(change))
+        for change in (beta1.restart_time, beta1.follow_restarts)
+    )
+    np.testing.assert_allclose(rel, control, rtol=1e-4, atol=1e-6)
+    plain = path(beta1.make_optimizer)
+    np.testing.assert_allclose(rel[: beta1.STEPS], plain[: beta1.STEPS], rtol=1e-5)
+    assert np.abs(rel - plain)[beta1.STEPS :].max() > 0.01
+
+
+def test_forgetting_momentum_by_hand():
+    """每次更新的 m 只平均这次更新的梯度，偏差修正从 1 数起；v 一直平均下去。"""
+    walked, param, mu, nu = [], np.zeros(4), np.zeros(4), np.zeros(4)
+    for T, grad in enumerate(GRADIENTS, start=1):
+        i = (T - 1) % beta1.STEPS + 1
+        mu = 0.9 * mu * (i > 1) + 0.1 * grad
+        nu = 0.999 * nu + 0.001 * grad**2
+        param = param - 0.1 * (mu / (1 - 0.9**i)) / np.sqrt(nu / (1 - 0.999**T))
+        walked.append(param)
+    forgetful = path(beta1.changed_adam(beta1.forget_momentum))
+    np.testing.assert_allclose(forgetful, walked, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("scores, expected", [
+    ({1: 0.0, 2: 5.0, 4: 3.0}, None),  # 不在边上
+    ({1: 0.0, 2: 3.0, 4: 5.0}, 8),
+    ({1: 5.0, 2: 3.0, 4: 0.0}, 0.5),
+    ({1: 0.0, 2: 3.0, 4: 5.0, 8: 6.0}, 16),
+    ({1: 0.0, 2: 3.0, 4: 5.0, 8: 6.0, 16: 7.0}, None),  # 已经加了两格
+])  # fmt: skip
+def test_when_the_table_of_learning_rates_grows(scores, expected):
+    assert beta1.next_lr(scores, (1, 2, 4)) == expected
+
+
+TUNED = [
+    (task, method)
+    for task in beta1.TASKS
+    for method in beta1.methods_of(task)
+    if beta1.tuned_lr(task, method)
+]
+
+
+@pytest.mark.parametrize("task, method", TUNED)
+def test_learning_rates_were_chosen_as_planned(task, method):
+    asked = beta1.METHODS[method].lr
+    scores = beta1.tuning_scores(task, method)
+    assert set(asked) <= set(scores) and beta1.next_lr(scores, asked) is None
+    assert scores[beta1.tuned_lr(task, method)] == max(scores.values())
+
+
+def test_tuning_and_reporting_never_share_a_seed():
+    for task in beta1.TASKS:
+        seeds = set(beta1.tuning_config(task).seeds), set(beta1.report_config(task).seeds)
+        assert not seeds[0] & seeds[1] and min(seeds[0] | seeds[1]) >= 1000
+
+
+@pytest.mark.parametrize("task, total", [("cartpole", 1536), ("space_invaders", 512)])
+@pytest.mark.parametrize("way", "甲乙丙")
+@pytest.mark.parametrize("steps", beta1.STEPS_PER_UPDATE)
+def test_total_optimizer_steps_are_held_fixed(task, total, way, steps):
+    base = beta1.report_config(task)
+    keys = beta1.e2_keys(way, steps)
+    batch = keys["num_steps"] * base.num_envs
+    cfg = dataclasses.replace(
+        base, **keys, shuffle="samples", total_timesteps=total // steps * batch
+    )
+    assert cfg.update_epochs * cfg.num_minibatches == steps
+    assert cfg.num_updates * steps == total
+    data, epochs, minibatch = {
+        "甲": (16 * steps, 2, 32),
+        "乙": (128, steps / 4, 32),
+        "丙": (128, 2, 256 / steps),
+    }[way]
+    assert (cfg.num_steps, cfg.update_epochs) == (data, epochs)
+    assert cfg.batch_size / cfg.num_minibatches == minibatch * base.num_envs
+
+
+@pytest.mark.slow
+def test_the_branch_with_the_training_beta_1_is_the_librarys_update():
+    """用训练的 β₁ 的那一支，走的就是库里的一次更新；没有动量的那一支，动量推的是 0。"""
+    cfg = PPOConfig(
+        env_name="CartPole-v1", num_envs=4, num_steps=16, total_timesteps=640, hidden_sizes=(8,)
+    )
+    seen = branch(cfg, update=3, beta_1s=(0.0, cfg.beta_1), seeds=[7]).isel(seed=0, step=-1)
+    program, hyper = make_train(cfg), cfg.hyperparams()
+    state = program.init(7, hyper)
+    for _ in range(3):
+        state, _ = program.update(state, hyper)
+    after, _ = program.update(state, hyper)
+    moved = jax.tree.map(jnp.subtract, after.params, state.params)
+    for owner in ("actor", "critic"):
+        expected = global_norm(layers(moved, owner))
+        assert seen[f"{owner}_moved"][1] == pytest.approx(float(expected), rel=1e-3)
+        assert seen[f"{owner}_momentum"][0] == 0 < seen[f"{owner}_momentum"][1]
+        assert seen[f"{owner}_gradient"][0] == pytest.approx(float(seen[f"{owner}_moved"][0]))
