@@ -408,11 +408,18 @@ def random_step(rng, obs, action):
     return int(3 * obs + 2 * action + drawn) % 17, int(10 * obs + action - drawn)
 
 
+def unrewarded_step(rng, obs, action):
+    """同上，每一步都得 0 分：得 0 分不等于结束。"""
+    return random_step(rng, obs, action)[0], 0
+
+
 def rollout_inputs(rng):
-    """起点和步数各不相同；policy 和 step 是随机的，在每一份拷贝里抽到的相同。"""
+    """起点和步数各不相同，最后一组总得 0 分；policy 和 step 是随机的，在每一份拷贝里抽到的相同。"""
     for obs, num_steps in ((2, 1), (0, 4), (7, 3), (16, 6), (5, 10)):
         policy_rng, step_rng = rng.spawn(2)
         yield partial(random_policy, policy_rng), partial(random_step, step_rng), obs, num_steps
+    policy_rng, step_rng = rng.spawn(2)
+    yield partial(random_policy, policy_rng), partial(unrewarded_step, step_rng), 3, 5
 
 
 def sample(policy, step, obs, num_steps):

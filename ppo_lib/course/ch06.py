@@ -337,7 +337,7 @@ check_my_gae = FunctionExercise(
     one_env_gae,
     gae_inputs,
     {
-        "两处掩码都没有：δ 里终止之后仍接了 V(s′)，优势也跨过了回合。": lambda r, v, nv, d, u, g, lam: gae_loop(r + g * nv - v, d | True, g * lam),
+        "两处都没有断开：δ 里终止之后仍接了 V(s′)，优势也跨过了回合。（写成 terminated and truncated 也会这样：两者不会同时为真，要用 or。）": lambda r, v, nv, d, u, g, lam: gae_loop(r + g * nv - v, d | True, g * lam),
         "掩码只乘在 δ 上了。优势也要在回合的结尾断开，终止、截断都要。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), d | True, g * lam),
         "优势断开了，可是 δ 里终止的那一步仍接着 V(s′)。": lambda r, v, nv, d, u, g, lam: gae_loop(r + g * nv - v, ~(d | u), g * lam),
         "截断被当成了终止：截断的那一步仍要接上 V(s′)，只是优势不再往前传。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d | u, g), ~(d | u), g * lam),

@@ -266,8 +266,9 @@ check_zero_gradient = AnswerExercise(
 
 
 def objective_inputs(rng):
-    """六个分居各处的样本，再是随机的：比例在界的两侧都有，ε 每次不同。"""
+    """六个分居各处的样本；离 1 很远的，和刚在界内的；再是随机的：比例在界的两侧都有，ε 每次不同。"""
     yield np.float32([1.5, 1.5, 0.5, 0.5, 1.1, 0.9]), np.float32([2, -2, 2, -2, -1, 3]), 0.2
+    yield np.float32([6, 6, 0.1, 0.1, 1.25, 0.74]), np.float32([2, -2, 2, -2, 1, -1]), 0.3
     for size, clip_eps in ((1, 0.2), (7, 0.1), (9, 0.3), (12, 0.5)):
         ratio, advantage = np.exp(rng.normal(0, 0.6, size)), rng.normal(0, 2, size)
         yield (

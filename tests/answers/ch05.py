@@ -57,6 +57,13 @@ def row_by_row(ended, fresh, current):
     return jnp.stack([f if e else c for e, f, c in zip(ended, fresh, current)])
 
 
+def stops_unrewarded(policy, step, obs, num_steps):
+    """得了 0 分就停。"""
+    s, a, r = rows_then_columns(policy, step, obs, num_steps)
+    end = r.index(0) + 1 if 0 in r else num_steps
+    return s[:end], a[:end], r[:end]
+
+
 RIGHT = {
     "check_shapes": [
         (SHAPES,),
@@ -147,6 +154,7 @@ WRONG = {
     "check_my_rollout": [
         (late, "走完之后"),
         (never_moves, "没有变"),
+        (stops_unrewarded, "形状"),
         (one_too_many, "多了一个"),
         (asks_again, "问了两次 policy"),
         (acts_late, "晚了一步"),

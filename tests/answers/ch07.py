@@ -30,6 +30,12 @@ zero_slope = {
     i for i, case in enumerate(CASES, 1) if jax.grad(clipped_objective)(*case, 0.2) == 0
 }
 
+
+def dual_clip(r, a, e):
+    """两头都裁的变体：A < 0 时，目标不低于 3A。"""
+    return jnp.where(a < 0, jnp.maximum(clipped_objective(r, a, e), 3 * a), clipped_objective(r, a, e))  # fmt: skip
+
+
 RIGHT = {
     "check_zero_gradient": [({1, 4},), ([4, 1],), (np.array([1, 4]),), (zero_slope,), (["1", "4"],)],
     "check_my_objective": [clipped_objective, by_cases, as_a_list],
@@ -57,6 +63,7 @@ WRONG = {
     "check_my_objective": [
         (lambda r, a, e: clipped_objective(r, a, 2 * e), "应当是"),
         (lambda r, a, e: clipped_objective(r, a, 0.2), "clip_eps 都是 0.2"),
+        (dual_clip, "应当是"),
         (lambda r, a, e: jax.lax.stop_gradient(clipped_objective(r, a, e)), "stop_gradient"),
         (lambda r, a, e: np.asarray(clipped_objective(np.asarray(r), a, e)), "求导"),
         (lambda r, a, e: r.sum() and None, "没有返回值"),
@@ -64,6 +71,14 @@ WRONG = {
     ],
     "check_my_slope": [
         (lambda r, a, e: r.slope, "没有 slope 这个属性"),
+        (
+            lambda r, a, e: jnp.where(jnp.where(a > 0, r > 1 + e, r < 1 / (1 + e)), 0.0, a),
+            "应当是",
+        ),
+        (
+            lambda r, a, e: jnp.where(jnp.where(a > 0, r > 1 + e**2, r < 1 - e), 0.0, a),
+            "应当是",
+        ),
         (lambda r, a, e: a[0], "形状"),
     ],
     "check_kl_estimate": [
