@@ -29,7 +29,6 @@ KEY_CHAPTERS = {
     "07_clipping": ("clip_eps", "update_epochs", "vf_coef"),
     "08_adam": (
         "beta_1",
-        "critic_beta_1",
         "beta_2",
         "adam_eps",
         "max_grad_norm",
@@ -39,6 +38,7 @@ KEY_CHAPTERS = {
     "09_training": ("ent_coef", "critic_bias"),
     "11_metrics": ("clip_value", "running_grad_decay"),
     "12_improvements": ("advantage_norm", "reward_shaping", "shaping_scale"),
+    "15_beta1": ("critic_beta_1",),
 }
 """配置的键由哪一章细讲；没有列出的在第 3 章。"""
 
