@@ -125,3 +125,19 @@ def test_the_branch_with_the_training_beta_1_is_the_librarys_update():
         assert seen[f"{owner}_moved"][1] == pytest.approx(float(expected), rel=1e-3)
         assert seen[f"{owner}_momentum"][0] == 0 < seen[f"{owner}_momentum"][1]
         assert seen[f"{owner}_gradient"][0] == pytest.approx(float(seen[f"{owner}_moved"][0]))
+
+
+def test_errors_of_a_line_and_of_groups_by_hand():
+    assert beta1.monotone_error([1, 2, 3, 4], [1, 2, 3, 4]) == pytest.approx(
+        np.sqrt(2) / 2
+    )  # 两头各外推错 1，中间不错
+    assert beta1.monotone_error([1, 2, 3, 4], [4, 3, 2, 1]) > 1  # 反着走的，配不上
+    assert beta1.group_error(["a", "a", "b", "b"], [1.0, 3.0, 5.0, 5.0]) == pytest.approx(
+        np.sqrt(2)
+    )
+
+
+def test_chance_of_winning_counts_ties_half():
+    assert beta1.chance_of_winning([500, 500], [500]) == 0.5
+    assert beta1.chance_of_winning([3, 1], [2, 2]) == 0.5
+    assert beta1.chance_of_winning([3, 2], [1, 2]) == pytest.approx(7 / 8)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.optimize import isotonic_regression
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.ch08 import correction_factor, without_bias_correction
@@ -377,3 +378,32 @@ def draw_forest(ax, comparisons: Mapping[str, Comparison]) -> None:
     ax.set_yticks(range(len(comparisons)), list(comparisons))
     ax.set_ylim(len(comparisons) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
+
+
+# ---------------------------------------------------------------- 一次更新的步数
+
+
+def steps_cell(way: str, steps: int, beta_1: float) -> np.ndarray:
+    """E2 的一格：CartPole 上这种做法、这个步数、这个 β₁ 的成绩，(seeds,)。"""
+    way = "甲" if steps == STEPS else way  # 三种做法在那里是同一个
+    return scores("e2", "cartpole")[f"{way}，K = {steps}，β₁ = {beta_1:g}"]
+
+
+def monotone_error(x, y) -> float:
+    """一条不降的线（保序回归）配 (x, y)，留一法的均方根误差。"""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    errors = []
+    order = np.argsort(x, kind="stable")
+    for i in range(len(x)):
+        rest = order[order != i]
+        line = isotonic_regression(y[rest]).x
+        errors.append(y[i] - np.interp(x[i], x[rest], line))
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def group_error(groups, y) -> float:
+    """只看 groups：用同组别的点的平均来猜，留一法的均方根误差。"""
+    groups, y = np.asarray(groups), np.asarray(y, float)
+    same = groups[:, None] == groups[None, :]
+    np.fill_diagonal(same, False)
+    return float(np.sqrt(np.mean((y - same @ y / same.sum(axis=1)) ** 2)))
