@@ -149,9 +149,8 @@ def describe(error: BaseException) -> dict:
     return described
 
 
-def set_limits(memory: int, file_size: int, processes: int) -> None:
-    """这个进程和它的子进程再也超不过的上限：地址空间、一个文件（字节）、进程和线程的个数。"""
-    limits = {"AS": memory, "FSIZE": file_size, "NPROC": processes, "CORE": 0}
+def set_limits(limits: dict[str, int]) -> None:
+    """这个进程和它的子进程再也超不过的上限：名字是 RLIMIT_ 后面的那一截，例如 AS、FSIZE、NPROC。"""
     for name, limit in limits.items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
 
@@ -167,8 +166,10 @@ def main() -> None:
         replies.write(json.dumps({"id": number, **content}) + "\n")
         replies.flush()
 
+    limits = json.loads(requests.readline())
+    set_limits(limits["limits"])
+    reply(limits["id"])
     start = json.loads(requests.readline())
-    set_limits(**start["limits"])
     space, errors = run_cells(start["cells"], start["cell_seconds"])
     reply(start["id"], errors=errors)
     for line in requests:

@@ -38,7 +38,13 @@ from book.tools.teach.assignments import (
     secret_seed,
 )
 from book.tools.teach.driver import decode, encode
-from book.tools.teach.sandbox import NO_ISOLATION, Sandbox, Stopped, why_not_isolated
+from book.tools.teach.sandbox import (
+    NO_ISOLATION,
+    NotStarted,
+    Sandbox,
+    Stopped,
+    why_not_isolated,
+)
 from ppo_lib.course.exercises import Mistake
 from ppo_lib.course.exercises.running import run
 
@@ -274,8 +280,8 @@ def grade(student: str, content: bytes | None, key: str, seed: int, isolated: bo
         notebook = read_notebook(content)
         marks = grade_cells(code_cells(notebook), assignment, seed, isolated)
         report = report_of(notebook) if assignment.report else ""
-    except Unreadable as unreadable:
-        marks = [Mark(x.title, 0, x.points, str(unreadable)) for x in assignment.parts]
+    except (Unreadable, NotStarted) as error:
+        marks = [Mark(x.title, 0, x.points, str(error)) for x in assignment.parts]
     if assignment.report:
         missing = missing_headings(report)
         reason = f"少了 {'、'.join(missing)}。" if missing else ""

@@ -31,6 +31,10 @@ class Stopped(BaseException):
     """
 
 
+class NotStarted(Exception):
+    """沙盒没有起来，与作业无关；信息是原因。"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """一份作业的上限。"""
@@ -44,6 +48,11 @@ class Limits:
     file_size: int = 64 * 2**20
     processes: int = 256  # 进程和线程
     reply: int = 8 * 2**20  # 字节，交回来的一个值
+
+    def of_one_process(self, isolated: bool) -> dict[str, int]:
+        """``setrlimit`` 的各个上限。进程的个数按用户算，没有隔离时你自己的也在里面，所以不设。"""
+        limits = {"AS": self.address_space, "FSIZE": self.file_size, "CORE": 0}
+        return limits | ({"NPROC": self.processes} if isolated else {})
 
 
 ENVIRONMENT = {
@@ -104,6 +113,7 @@ class Sandbox:
 
     Raises:
         Stopped: 笔记本没有运行到头。
+        NotStarted: 还没有轮到笔记本，就出了错。
     """
 
     def __init__(self, cells: list[str], limits: Limits, library: bool, isolated: bool):
@@ -122,19 +132,11 @@ class Sandbox:
             env=ENVIRONMENT | {"HOME": self.home.name},
         )
         self.deadline = time.monotonic() + limits.seconds
-        caps = {
-            "memory": limits.address_space,
-            "file_size": limits.file_size,
-            # 没有隔离时，你自己的进程也算在里面，所以不设
-            "processes": limits.processes if isolated else -1,
-        }
         try:
-            started = self.ask(
-                limits.seconds, limits=caps, cells=cells, cell_seconds=limits.cell_seconds
-            )
-        except BaseException:
-            self.close()
-            raise
+            self.ask(limits=limits.of_one_process(isolated))
+        except Stopped as stopped:
+            raise NotStarted(f"沙盒没有起来：{stopped}") from None
+        started = self.ask(limits.seconds, cells=cells, cell_seconds=limits.cell_seconds)
         self.errors = [str(error)[:60] for error in started.get("errors", [])]
 
     def ask(self, seconds: float | None = None, **request) -> dict:
