@@ -33,7 +33,7 @@ from ppo_lib.course.exercises.sameness import show
 ROOT = Path(__file__).parents[3]
 OUT = ROOT / "_build/assignments"
 SEED_FILE = OUT / "teacher/seed.json"
-STUDY_SOURCE = Path(__file__).with_name("beta1.md")
+STUDY_SOURCE = Path(__file__).with_name("beta1.myst")
 
 # ---- 声明 --------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ _build/assignments/teacher/grades：.csv 给电子表格，.html 给人看（作
 
 import argparse
 import builtins
-import csv
 import html
 import multiprocessing
 import re
@@ -45,6 +44,7 @@ from book.tools.teach.sandbox import (
     Stopped,
     why_not_isolated,
 )
+from book.tools.teach.table import html_page, html_table, write_csv
 from ppo_lib.course.exercises import Mistake
 from ppo_lib.course.exercises.running import run
 
@@ -328,56 +328,34 @@ def grade_all(
     return graded
 
 
-def safe(text: str) -> str:
-    """电子表格不会当作公式的文字。"""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t")) else text
-
-
 def rows(graded: list[Graded]) -> list[list[str]]:
     """表：第一行是列名。"""
     heads = [f"{mark.title}（{mark.points}）" for mark in graded[0].marks]
     table = [["学号", *heads, "机器判的合计", "原因"]]
     for one in graded:
         scores = ["待评" if mark.score is None else str(mark.score) for mark in one.marks]
-        table.append([safe(one.student), *scores, str(one.total), one.reasons])
+        table.append([one.student, *scores, str(one.total), one.reasons])
     return table
 
 
-STYLE = """body { font-family: sans-serif; margin: 2rem } table { border-collapse: collapse }
-td, th { border: 1px solid #999; padding: .3rem .6rem; text-align: left; vertical-align: top; white-space: pre-line }
-pre { white-space: pre-wrap; max-width: 50rem }"""
-
-
-def page(title: str, note: str, graded: list[Graded]) -> str:
-    """成绩单的网页：一张表，作业三再加各人的报告。"""
-    head, *body = (
-        [
-            f"<t{'h' if i == 0 else 'd'}>{html.escape(x)}</t{'h' if i == 0 else 'd'}>"
-            for x in row
-        ]
-        for i, row in enumerate(rows(graded))
+def write_table(graded: list[Graded], key: str, isolated: bool, out: Path) -> list[Path]:
+    """写出 .csv 和 .html（作业三再加各人的报告），返回两个文件。"""
+    out.mkdir(parents=True, exist_ok=True)
+    table, shown = out / f"{key}.csv", out / f"{key}.html"
+    write_csv(table, rows(graded))
+    how = (
+        "每份作业各在一个隔离的沙盒里运行。"
+        if isolated
+        else "没有隔离（--trust）：只限了时间和内存。"
     )
-    lines = "\n".join(f"<tr>{''.join(row)}</tr>" for row in [head, *body])
-    reports = "\n".join(
+    note = f"<p>{len(graded)} 人。{how}写函数的题没有全对时，按值对了几组，至多得一半。</p>"
+    reports = "".join(
         f"<details><summary>{html.escape(one.student)} 的报告</summary><pre>{html.escape(one.report)}</pre></details>"
         for one in graded
         if one.report
     )
-    return (
-        f'<!doctype html><html lang="zh"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-        f"<h1>{title}</h1><p>{note}</p><table>{lines}</table>{reports}</html>\n"
-    )
-
-
-def write_table(graded: list[Graded], key: str, isolated: bool, out: Path) -> list[Path]:
-    """写出 .csv 和 .html，返回两个文件。"""
-    out.mkdir(parents=True, exist_ok=True)
-    table, shown = out / f"{key}.csv", out / f"{key}.html"
-    with table.open("w", encoding="utf-8-sig", newline="") as file:  # 带 BOM，Excel 才认得中文
-        csv.writer(file).writerows(rows(graded))
-    how = "每份作业各在一个隔离的沙盒里运行。" if isolated else "没有隔离（--trust）：只限了时间和内存。"  # fmt: skip
-    note = f"{len(graded)} 人。{how}写函数的题没有全对时，按值对了几组，至多得一半。"
-    shown.write_text(page(ASSIGNMENTS[key].title, note, graded), encoding="utf-8")
+    body = note + html_table(rows(graded)) + reports
+    shown.write_text(html_page(ASSIGNMENTS[key].title, body), encoding="utf-8")
     return [table, shown]
 
 
