@@ -16,7 +16,7 @@ from answers import ch06 as answers
 
 from book.tools.teach import assignments, grade, sandbox, study
 from book.tools.teach.assignments import ASSIGNMENTS, leaks, notebook
-from book.tools.teach.driver import decode, encode
+from book.tools.teach.driver import decode, encode, not_written
 from book.tools.teach.sandbox import Limits, Sandbox, Stopped, why_not_isolated
 from ppo_lib.course import ch06
 from ppo_lib.course.exercises import Mistake
@@ -135,6 +135,29 @@ def test_values_survive_the_wire(value):
     assert type(back) is type(value) or isinstance(back, np.ndarray)
     np.testing.assert_equal(back, value)
     assert getattr(back, "dtype", None) == getattr(value, "dtype", None)
+
+
+def unwritten(reward, value): ...
+
+
+def documented(reward):
+    """只有这一句。"""
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        (False, ...),
+        (False, unwritten),
+        (False, documented),
+        (True, lambda: 0),
+        (True, lambda x: x),
+        (True, 3),
+        (True, print),
+    ],
+)
+def test_what_is_not_written_yet_is_told_apart(written, answer):
+    assert not_written(answer) != written
 
 
 def test_an_object_leaves_only_the_name_of_its_type():

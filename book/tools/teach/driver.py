@@ -97,15 +97,18 @@ def run_cells(cells: list[str], seconds: int) -> tuple[dict, list[str]]:
 
 
 def not_written(answer) -> bool:
-    """函数体还只有 ``...``。"""
-
-    def empty():
-        """与它比的。"""
+    """还是 ``...``，或者函数体里什么也没有（除了文档字符串）。"""
 
     def bare(): ...
 
-    code = getattr(getattr(answer, "__code__", None), "co_code", None)
-    return answer is ... or code in (empty.__code__.co_code, bare.__code__.co_code)
+    def documented():
+        """也算没有写。"""
+
+    code = getattr(answer, "__code__", None)
+    if code is None:
+        return answer is ...
+    same = code.co_code in (bare.__code__.co_code, documented.__code__.co_code)
+    return same and all(x is None or isinstance(x, str) for x in code.co_consts)
 
 
 def vjp(function, args: list, which: list[int], cotangent):
