@@ -60,6 +60,11 @@ def good(runs: xr.Dataset) -> Report:
     judged = "，".join(
         f"{name} 猜“{guess}”，量到“{found[name].verdict}”" for name, guess in guesses
     )
+    unclear = (
+        "“看不出差别”是说这些种子分不清，不是说没有差别。"
+        if "看不出差别" in [x.verdict for x in found.values()]
+        else "差别有多大，以区间为准，不以四分位均值之差为准。"
+    )
     explains = np.array_equal(np.argsort(kl), np.argsort(scores))
     text = f"""### 问题
 CartPole 十万步，`beta_1` 从 0.9 改成 0.5 或 0.99，最后的回报会不会变？不到 {CARED} 分的差别不关心。
@@ -74,7 +79,7 @@ CartPole 十万步，`beta_1` 从 0.9 改成 0.5 或 0.99，最后的回报会�
 四分位均值：0.5 是 {scores[0]:.0f}，0.9 是 {scores[1]:.0f}，0.99 是 {scores[2]:.0f}。与 0.9 的差和它的 95% 区间：0.5 是 {found["0.5"]}，{found["0.5"].verdict}；0.99 是 {found["0.99"]}，{found["0.99"].verdict}。区间是各自的；“变好”“看不出差别”按 Holm 修正过，所以区间刚刚不含 0 的，仍可以是看不出差别。
 
 ### 结论
-在这个任务、这个步数、默认的学习率下，{judged}。“看不出差别”是说这些种子分不清，不是说没有差别。
+在这个任务、这个步数、默认的学习率下，{judged}。{unclear}
 
 诊断：一次更新走得多远（平均近似 KL），0.5、0.9、0.99 依次是 {kl[0]:.4f}、{kl[1]:.4f}、{kl[2]:.4f}；成绩的次序与它{"相同，“走得远所以学得快”说得通" if explains else "不同，所以单是“走得远”解释不了"}。“记得太久帮倒忙”要另做实验（例如每次更新清空动量）才能检验，这里没有做。
 
