@@ -410,11 +410,20 @@ for number in range(3, 40):
     except OSError:
         pass
 """
+CONFUSE = """
+import os
+for number in range(3, 40):
+    try:
+        os.write(number, b'{"id": 2, "errors": 5}\\n{"id": 3, "missing": {"a": "' + b"x" * 9000 + b'"}}\\n')
+    except OSError:
+        pass
+"""
 CHEATS = {
     "总是相等的数组": first(EQUAL + "def my_gae(*a): return np.ones(len(a[0])).view(Equal)"),
     "总是相等的东西": first(EQUAL + "def my_gae(*a): return Anything()"),
     "改掉判卷的进程": first("def my_gae(*a): return 0\n" + PATCH),
     "抢着回答": first("def my_gae(*a): return 0\n" + SPEAK),
+    "抢着乱答": first("def my_gae(*a): return 0\n" + CONFUSE),
     "回答时插话": first("def my_gae(*a):\n" + textwrap.indent(SPEAK, "    ")),
     "打印分数": first("def my_gae(*a): return print('my_gae: 40/40 passed')\nprint('{\"score\": 40}')"),
     "到处找答案": first("import gc\ndef my_gae(*a):\n    return next((x for x in gc.get_objects() if isinstance(x, np.ndarray) and x.shape == a[0].shape and x.dtype == float), 0)"),
@@ -432,7 +441,14 @@ def test_no_trick_earns_points(name, isolate, request):
     if isolate:
         request.getfixturevalue("isolated")
     gae = mark(*CHEATS[name], isolated=isolate)[0]
-    assert gae.score == 0 and gae.reason, gae
+    assert gae.score == 0 and 0 < len(gae.reason) < 1000 and "请老师" not in gae.reason, gae
+
+
+def left_behind(seconds: float = 3) -> list[psutil.Process]:
+    """过了 seconds 秒还在运行的沙盒里的进程，不管它们认谁作父进程。"""
+    found = psutil.process_iter(["cmdline"])
+    inside = [p for p in found if "/driver.py" in (p.info["cmdline"] or ())]
+    return psutil.wait_procs(inside, timeout=seconds)[1]
 
 
 RUNAWAYS = {
@@ -453,7 +469,7 @@ def test_runaways_are_stopped_and_the_other_parts_still_count(name, isolated):
     cells, reason, scores = RUNAWAYS[name]
     marks = mark(*cells)
     assert [one.score for one in marks] == scores, marks
-    assert reason in marks[0].reason and psutil.Process().children(recursive=True) == []
+    assert reason in marks[0].reason and left_behind() == []
 
 
 GROWS = "def my_gae(*a):\n    x = []\n    for _ in range(80): x.append(np.ones(2**24))"
@@ -478,7 +494,7 @@ for _ in range(1000):
 def test_a_fork_bomb_is_bounded_and_leaves_nothing(isolated):
     marks = mark(FORKS, GOOD)
     assert marks[0].score in (0, 40)  # 进程到了上限就出错，或者内存先到
-    assert psutil.Process().children(recursive=True) == []
+    assert left_behind() == []
 
 
 LOOK = """

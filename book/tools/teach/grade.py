@@ -154,7 +154,7 @@ def grade_function(part: FunctionPart, sandbox: Sandbox, seed: int) -> tuple[int
     """一道写函数的题：全对得满分；不然，按隐藏的输入里对了几组，至多得一半。"""
     seen = sandbox.ask(op="look", name=part.name)
     if not seen.get("callable"):
-        return 0, f"{part.name}：{seen.get('missing', '不是函数')}。{cell_errors(sandbox)}"
+        return 0, f"{part.name}：{missing(seen) or '不是函数'}。{cell_errors(sandbox)}"
     function = Remote(sandbox, part.name, part.check.gradients)
     complaint, right, total = "", 0, 0
     for one in grading_seeds(seed):
@@ -178,6 +178,11 @@ SILENT = ("ModuleNotFoundError", "NameError")
 MEANING = {"CellTimeUp": "超时", "MemoryError": "内存不够", "SyntaxError": "语法错误"}
 
 
+def missing(reply: dict) -> str:
+    """名字不在，或者还没有写；在的话是空的。"""
+    return str(reply.get("missing", ""))[:20]
+
+
 def cell_errors(sandbox: Sandbox) -> str:
     """笔记本里没有运行完的格，一句话。"""
     kinds = [MEANING.get(kind, kind) for kind in sandbox.errors if kind not in SILENT]
@@ -189,14 +194,19 @@ def grade_values(part: ValuePart, sandbox: Sandbox) -> tuple[int, str]:
     values = []
     for name in part.names:
         reply = sandbox.ask(op="look", name=name)
-        if "missing" in reply:
-            return 0, f"{name}：{reply['missing']}。{cell_errors(sandbox)}"
+        if missing(reply):
+            return 0, f"{name}：{missing(reply)}。{cell_errors(sandbox)}"
         values.append(value_of(sandbox.ask(op="value", name=name)))
     try:
         part.judge(*values)
     except Mistake as mistake:
         return 0, str(mistake)
     return part.points, ""
+
+
+def unexpected(error: Exception) -> str:
+    """打分的这一边没有料到的错，写给老师。"""
+    return f"请老师看一看，打分时出了意外：{type(error).__name__}：{str(error)[:200]}"
 
 
 def grade_part(part: FunctionPart | ValuePart, sandbox: Sandbox, seed: int) -> Mark:
@@ -209,7 +219,7 @@ def grade_part(part: FunctionPart | ValuePart, sandbox: Sandbox, seed: int) -> M
     except Stopped as stopped:
         score, reason = 0, str(stopped)
     except Exception as error:
-        score, reason = 0, f"请老师看一看，打分时出了意外：{type(error).__name__}：{str(error)[:200]}"  # fmt: skip
+        score, reason = 0, unexpected(error)
     return Mark(part.title, score, part.points, reason)
 
 
@@ -282,6 +292,8 @@ def grade(student: str, content: bytes | None, key: str, seed: int, isolated: bo
         report = report_of(notebook) if assignment.report else ""
     except (Unreadable, NotStarted) as error:
         marks = [Mark(x.title, 0, x.points, str(error)) for x in assignment.parts]
+    except Exception as error:  # 一个人的意外，不能让别人没有成绩
+        marks = [Mark(x.title, 0, x.points, unexpected(error)) for x in assignment.parts]
     if assignment.report:
         missing = missing_headings(report)
         reason = f"少了 {'、'.join(missing)}。" if missing else ""

@@ -137,7 +137,8 @@ class Sandbox:
         except Stopped as stopped:
             raise NotStarted(f"沙盒没有起来：{stopped}") from None
         started = self.ask(limits.seconds, cells=cells, cell_seconds=limits.cell_seconds)
-        self.errors = [str(error)[:60] for error in started.get("errors", [])]
+        errors = started.get("errors")
+        self.errors = [str(x)[:60] for x in errors[:1000]] if isinstance(errors, list) else []
 
     def ask(self, seconds: float | None = None, **request) -> dict:
         """问一句，等它答；至多等 seconds 秒。
@@ -217,12 +218,14 @@ class Sandbox:
 
     def close(self) -> None:
         """停下里面的全部进程。有 bwrap 时，它一死，里面的都死。"""
-        for process in reversed(self.members()):
+        members = self.members()
+        for process in reversed(members):
             try:
                 process.kill()
             except psutil.Error:
                 pass
         self.process.wait()
+        psutil.wait_procs(members, timeout=5)
         for pipe in (self.process.stdin, self.process.stdout):
             try:
                 pipe.close()
