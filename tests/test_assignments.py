@@ -23,7 +23,8 @@ from ppo_lib.course.exercises import Mistake
 
 SEED = 123_456_789_012
 FUNCTIONS = [key for key, assignment in ASSIGNMENTS.items() if not assignment.report]
-QUICK = Limits(seconds=30, cell_seconds=3, call_seconds=3)
+USUAL = Limits()
+SHORT = Limits(seconds=30, cell_seconds=3, call_seconds=3)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +41,7 @@ def as_notebook(*cells: str) -> bytes:
 
 
 def mark(
-    *cells: str, key: str = "gae", isolated: bool = True, limits: Limits = QUICK
+    *cells: str, key: str = "gae", isolated: bool = True, limits: Limits = USUAL
 ) -> list[grade.Mark]:
     """一本只有这几格的作业的分数。"""
     assignment = dataclasses.replace(ASSIGNMENTS[key], limits=limits)
@@ -467,7 +468,7 @@ RUNAWAYS = {
 @pytest.mark.parametrize("name", RUNAWAYS)
 def test_runaways_are_stopped_and_the_other_parts_still_count(name, isolated):
     cells, reason, scores = RUNAWAYS[name]
-    marks = mark(*cells)
+    marks = mark(*cells, limits=SHORT)
     assert [one.score for one in marks] == scores, marks
     assert reason in marks[0].reason and left_behind() == []
 
@@ -477,7 +478,7 @@ GROWS = "def my_gae(*a):\n    x = []\n    for _ in range(80): x.append(np.ones(2
 
 @pytest.mark.slow
 def test_memory_that_grows_is_noticed(isolated):
-    limits = dataclasses.replace(QUICK, memory=3 * 2**28, call_seconds=25)
+    limits = Limits(memory=3 * 2**28, call_seconds=25)
     gae, target, _ = mark(*first(GROWS), limits=limits)
     assert gae.score == 0 and "内存超过了 0.75 GB" in gae.reason and target.score == 40
 
@@ -516,7 +517,7 @@ for place in PLACES:
 def look_around(place, isolate: bool) -> tuple[list, list]:
     """沙盒里看得到 place 下的哪些文件，改得动哪些。"""
     cells = [LOOK.replace("PLACES", repr([str(place)]))]
-    with Sandbox(cells, QUICK, library=False, isolated=isolate) as inside:
+    with Sandbox(cells, USUAL, library=False, isolated=isolate) as inside:
         return tuple(inside.ask(op="value", name=n)["value"]["list"] for n in ("seen", "wrote"))  # fmt: skip
 
 
@@ -542,7 +543,7 @@ def call(port):
 def test_no_socket_reaches_this_machine(isolated, isolate):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with Sandbox([CALL], QUICK, library=False, isolated=isolate) as inside:
+        with Sandbox([CALL], USUAL, library=False, isolated=isolate) as inside:
             reply = inside.ask(op="call", name="call", args=[port])
     assert ("error" in reply) == isolate, reply
 
@@ -551,7 +552,7 @@ def test_no_socket_reaches_this_machine(isolated, isolate):
 def test_the_environment_and_the_other_processes_are_hidden(isolated, monkeypatch):
     monkeypatch.setenv("SECRET", "x")
     cells = ["import os\nnames = list(os.environ)\npids = [x for x in os.listdir('/proc') if x.isdigit()]\nuid = os.getuid()"]  # fmt: skip
-    with Sandbox(cells, QUICK, library=False, isolated=True) as inside:
+    with Sandbox(cells, USUAL, library=False, isolated=True) as inside:
         names, pids = (inside.ask(op="value", name=n)["value"]["list"] for n in ("names", "pids"))  # fmt: skip
         uid = inside.ask(op="value", name="uid")["value"]
     assert "SECRET" not in names and len(pids) <= 3 and uid != 0
