@@ -76,11 +76,8 @@ def ring(*_):
     raise CellTimeUp
 
 
-def run_cells(cells: list[str], seconds: int) -> tuple[dict, list[str]]:
-    """依次运行各格，每格至多 seconds 秒，出错的跳过；返回名字 → 值，和各个错误的类型。"""
-    from IPython.core.interactiveshell import InteractiveShell
-
-    shell = InteractiveShell()
+def run_cells(shell, cells: list[str], seconds: int) -> list[str]:
+    """在 shell 里依次运行各格，每格至多 seconds 秒，出错的跳过；返回各个错误的类型。"""
     signal.signal(signal.SIGALRM, ring)
     errors = []
     for source in cells:
@@ -93,7 +90,7 @@ def run_cells(cells: list[str], seconds: int) -> tuple[dict, list[str]]:
         signal.alarm(0)
         if error is not None:
             errors.append(type(error).__name__)
-    return shell.user_ns, errors
+    return errors
 
 
 def not_written(answer) -> bool:
@@ -169,16 +166,18 @@ def main() -> None:
         replies.write(json.dumps({"id": number, **content}) + "\n")
         replies.flush()
 
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
     limits = json.loads(requests.readline())
     set_limits(limits["limits"])
     reply(limits["id"])
     start = json.loads(requests.readline())
-    space, errors = run_cells(start["cells"], start["cell_seconds"])
-    reply(start["id"], errors=errors)
+    reply(start["id"], errors=run_cells(shell, start["cells"], start["cell_seconds"]))
     for line in requests:
         request = json.loads(line)
         try:
-            content = answer(space, request)
+            content = answer(shell.user_ns, request)
         except BaseException as error:
             content = {"error": describe(error)}
         reply(request["id"], **content)

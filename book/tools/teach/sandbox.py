@@ -39,7 +39,7 @@ class NotStarted(Exception):
 class Limits:
     """一份作业的上限。"""
 
-    seconds: float = 90  # 一个沙盒从头到尾
+    seconds: float = 90  # 一个沙盒从笔记本的第一格到最后一问
     cell_seconds: int = 20  # 笔记本的一格
     call_seconds: float = 15  # 调用一次学生的函数
     memory: int = 3 * 2**30  # 字节，各进程实际占的合计
@@ -54,6 +54,9 @@ class Limits:
         limits = {"AS": self.address_space, "FSIZE": self.file_size, "CORE": 0}
         return limits | ({"NPROC": self.processes} if isolated else {})
 
+
+START_SECONDS = 60
+"""沙盒自己起来至多几秒；不忙时约一秒。"""
 
 ENVIRONMENT = {
     "HOME": "/tmp",
@@ -131,11 +134,12 @@ class Sandbox:
             cwd=self.home.name,
             env=ENVIRONMENT | {"HOME": self.home.name},
         )
-        self.deadline = time.monotonic() + limits.seconds
+        self.deadline = time.monotonic() + START_SECONDS
         try:
-            self.ask(limits=limits.of_one_process(isolated))
+            self.ask(START_SECONDS, limits=limits.of_one_process(isolated))
         except Stopped as stopped:
             raise NotStarted(f"沙盒没有起来：{stopped}") from None
+        self.deadline = time.monotonic() + limits.seconds
         started = self.ask(limits.seconds, cells=cells, cell_seconds=limits.cell_seconds)
         errors = started.get("errors")
         self.errors = [str(x)[:60] for x in errors[:1000]] if isinstance(errors, list) else []
@@ -179,7 +183,7 @@ class Sandbox:
         output = self.process.stdout.fileno()
         while b"\n" not in self.received:
             if time.monotonic() > deadline:
-                raise Stopped(f"跑了 {min(seconds, self.limits.seconds):.0f} 秒还没有结束：多半有停不下来的循环。")  # fmt: skip
+                raise Stopped(f"跑了 {min(seconds, self.limits.seconds):.0f} 秒还没有结束：多半有停不下来的循环；机器正忙的话，再打一次分。")  # fmt: skip
             if self.memory() > self.limits.memory:
                 raise Stopped(f"占的内存超过了 {self.limits.memory / 2**30:g} GB。")
             if not select.select([output], [], [], 0.1)[0]:
