@@ -19,7 +19,7 @@ INSTALL_LOG := $(VENV)/install.log
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help setup book html zip lab test test-fast notebooks lock clean
+.PHONY: help setup book html zip lab test test-fast notebooks assignments teacher lock clean
 
 help:
 	@echo "make book       装好环境，运行每一章，做成静态书；第一遍做着就能读，网址印在终端（PORT=8000 可指定端口）"
@@ -29,6 +29,8 @@ help:
 	@echo "make zip        做书，再打成 _build/ppo-book.zip，解开后不用服务器就能读"
 	@echo "make test-fast  只跑快的测试"
 	@echo "make notebooks  由 chapters/*.md 重新生成 .ipynb"
+	@echo "make assignments  由各章写出三份作业：发给学生的和老师自己留着的，在 _build/assignments"
+	@echo "make teacher    课表、常见的错、打过分的样板报告、笔试和答案，在 _build/teacher，不进书和压缩包"
 	@echo "make lock       重新解出锁文件与 environment.yml"
 	@echo "make setup      只装环境；make clean 删去生成物（保留环境）"
 
@@ -76,6 +78,12 @@ test-fast: setup
 
 notebooks: setup
 	$(PY) -m book.tools.generate.notebooks
+
+assignments: setup
+	@$(PY) -m book.tools.teach.assignments
+
+teacher: setup
+	@$(PY) -m book.tools.teach.pack
 
 lock: setup
 	$(COMPILE) --constraint requirements.in --all-extras --output-file requirements.lock pyproject.toml

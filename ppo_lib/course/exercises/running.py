@@ -201,6 +201,8 @@ def meaning(error: BaseException) -> str:
         return f"{type(error.obj).__name__} 没有 {error.name} 这个属性。"
     if isinstance(error, RecursionError):
         return "函数一直调用自己，没有停下。"
+    if isinstance(error, MemoryError):
+        return "要的内存太多。"
     if isinstance(error, AssertionError):
         return "你写的 assert 没有成立。"
     if "broadcast" in text or "incompatible shapes" in text:
