@@ -51,14 +51,12 @@ static Minibatch take_minibatch(Trainer *trainer, int epoch, int minibatch) {
 // 给一段经验配上优势和学习目标
 static void make_batch(Trainer *trainer) {
   const Config *config = &trainer->config;
-  int num_steps = (int)config->num_steps, num_envs = (int)config->num_envs, n = num_steps * num_envs;
-  float *terminated = trainer->terminated;
-  if (!config->bootstrap_truncation)
-    for (int i = 0; i < n; i++) terminated[i] = terminated[i] || trainer->truncated[i];
+  int num_steps = (int)config->num_steps, num_envs = (int)config->num_envs;
+  const float *terminated = config->bootstrap_truncation ? trainer->terminated : trainer->ended;
   calculate_gae(trainer->reward, trainer->value, trainer->next_value, terminated,
                 trainer->truncated, config->gamma, config->gae_lambda, num_steps, num_envs,
                 trainer->advantage, trainer->target);
-  if (config->advantage_norm == NORM_BATCH) normalize(trainer->advantage, n);
+  if (config->advantage_norm == NORM_BATCH) normalize(trainer->advantage, num_steps * num_envs);
 }
 
 // 梯度和优化器的样子：先是全部参数的，再是 Actor、Critic 各自的。梯度是缩短之前的，两个矩没有修正偏差。
@@ -230,13 +228,20 @@ int EXPORT(play)(void) {
   return ended ? -1 : action;
 }
 
-// 下面几个只给测试用：把一次更新拆开，中间可以换掉随机数
+// 下面几个只给测试用：换掉随机数再采样；数学函数；随机数
 void EXPORT(test_collect_rollout)(void) { collect_rollout(&trainer); }
-void EXPORT(test_make_batch)(void) { make_batch(&trainer); }
-void EXPORT(test_gradient_step)(int epoch, int minibatch) { gradient_step(&trainer, epoch, minibatch); }
-void EXPORT(test_draw_rollout)(void) { draw_rollout(&trainer); }
-void EXPORT(test_env_step)(int action, float *outcome) { // player 走一步，不重置
-  Step step = env_step(trainer.env, trainer.player, action);
-  trainer.player = step.state;
-  outcome[0] = step.reward, outcome[1] = step.terminated, outcome[2] = step.truncated;
+double EXPORT(test_function)(int which, double x) {
+  v4 four = {(float)x, (float)-x, (float)x, (float)-x};
+  switch (which) {
+    case 0: return exp64(x);
+    case 1: return log64(x);
+    case 2: return sin64(x);
+    case 3: return cos64(x);
+    case 4: return tanh4(four)[0];
+    default: return -tanh4(four)[1];
+  }
+}
+void EXPORT(test_draw)(int which, int n, float *out) { // 0 均匀，1 Gumbel，2 正态
+  float (*draws[])(Random *) = {uniform, gumbel, normal};
+  for (int i = 0; i < n; i++) out[i] = draws[which](&trainer.random);
 }
