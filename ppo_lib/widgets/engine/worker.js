@@ -2,7 +2,7 @@
 //
 // 收：start {config, seeds, build}、pause、resume、step（各做一次更新）、set {values}、pace {delay}、stop、
 //     inspect {seed, plane}（V 的平面和参数的范数）、play {seed, steps}
-// 发：rows {rows: [{seed, update, metrics}]}、done {seed, seconds}、diverged {seed, update, text}、error {text}、
+// 发：rows {rows: [{seed, update, metrics}]}、done {seed, update}、diverged {seed, update, text}、error {text}、
 //     inspected、played
 
 const BUDGET = 25; // 毫秒
@@ -29,12 +29,14 @@ function createTasks(post) {
     scheduled = false;
     const start = performance.now();
     const rows = [];
+    const endings = []; // 先发完几行指标，再说谁结束了
     do {
       const member = nextMember();
       if (!member) break;
-      if (member.trainer.advance()) finishUpdate(member, rows);
+      if (member.trainer.advance()) finishUpdate(member, rows, endings);
     } while (!delay && performance.now() - start < BUDGET);
     if (rows.length) post({ kind: "rows", rows });
+    endings.forEach(post);
     schedule();
   }
 
@@ -47,7 +49,7 @@ function createTasks(post) {
     return null;
   }
 
-  function finishUpdate(member, rows) {
+  function finishUpdate(member, rows, endings) {
     const { trainer } = member;
     const metrics = trainer.metrics();
     const update = trainer.updatesDone();
@@ -57,11 +59,11 @@ function createTasks(post) {
     const broken = ["actor_loss", "value_loss", "grad_norm"].find((name) => !Number.isFinite(metrics[name]));
     if (broken) {
       member.ended = true;
-      post({ kind: "diverged", seed: trainer.seed, update,
+      endings.push({ kind: "diverged", seed: trainer.seed, update,
         text: `第 ${update} 次更新里 ${broken} 不再是有限的数：参数已经发散，再训练也没有用。常见的原因是 lr 太大。` });
     } else if (update >= trainer.num_updates) {
       member.ended = true;
-      post({ kind: "done", seed: trainer.seed, update });
+      endings.push({ kind: "done", seed: trainer.seed, update });
     }
   }
 
