@@ -52,11 +52,34 @@ static void matmul_add(float *C, const float *A, int a_row, int a_col, const flo
 
 // ---------------------------------------------------------------- 前向
 
+static v4 splat(float x) { return (v4){x, x, x, x}; }
+
+// 四个数的双曲正切：tanh x = t / (t + 2)，t = e²ˣ - 1 = 2ⁿ·(eʳ - 1) + (2ⁿ - 1)，|r| ≤ ln2 / 2；先对 |x| 算，再补上符号。
+// x 小的时候 n = 0，t 没有相减的误差。
+static inline __attribute__((always_inline)) v4 tanh4(v4 x) {
+  const v4 magic = splat(12582912.0f); // 1.5·2²³：加上它，低位就是最近的整数
+  const float terms[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1};
+  i4 sign = (i4)x & (i4)splat(-0.0f);
+  v4 y = 2 * (v4)((i4)x ^ sign);
+  i4 large = y > 20; // 那里 tanh 已经是 1
+  y = (v4)((large & (i4)splat(20)) | (~large & (i4)y));
+  v4 shifted = y * 1.44269504f + magic, n = shifted - magic;
+  v4 r = y - n * 0.693359375f + n * 2.12194440e-4f; // ln2 分成两段，前一段乘 n 没有舍入
+  v4 sum = splat(1.0f / 5040);
+#pragma unroll
+  for (int k = 0; k < 6; k++) sum = terms[k] + r * sum;
+  v4 scale = (v4)(((i4)shifted << 23) + (i4)splat(1)); // 2ⁿ
+  v4 t = scale * (r * sum) + (scale - 1);
+  return (v4)((i4)(t / (t + 2)) | sign);
+}
+
+float tanh32(float x) { return tanh4(splat(x))[0]; } // 给测试用
+
 static void activate(int activation, float *x, int n) {
   for (int i = 0; i < n; i += 4) {
     v4 *y = (v4 *)(x + i);
     if (activation == TANH) *y = tanh4(*y);
-    else *y = (v4)((*y > 0 | *y != *y) & (__attribute__((vector_size(16))) int)*y); // NaN 照传
+    else *y = (v4)((*y > 0 | *y != *y) & (i4)*y); // NaN 照传
   }
 }
 
@@ -89,7 +112,7 @@ static void activate_backward(int activation, float *g, const float *x, int n) {
   for (int i = 0; i < n; i += 4) {
     v4 y = *(const v4 *)(x + i), *d = (v4 *)(g + i);
     if (activation == TANH) *d *= 1 - y * y;
-    else *d = (v4)((y > 0) & (__attribute__((vector_size(16))) int)*d);
+    else *d = (v4)((y > 0) & (i4)*d);
   }
 }
 

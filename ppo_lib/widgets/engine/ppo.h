@@ -16,6 +16,7 @@
 #pragma once
 
 typedef float v4 __attribute__((vector_size(16))); // 没有 SIMD 时编译成四个标量，结果逐位相同
+typedef int i4 __attribute__((vector_size(16)));
 
 enum { ADAM, RMSPROP, SGD };                    // optimizer；各个 enum 的次序同 ppo_lib.config 的 choices
 enum { ENVS_ONCE, ENVS, SAMPLES };              // shuffle
@@ -63,7 +64,6 @@ double log64(double x);
 double sin64(double x);
 double cos64(double x);
 double power(double base, int n); // baseⁿ，n ≥ 0
-v4 tanh4(v4 x);
 
 typedef struct { unsigned long long state; } Random;
 unsigned random_bits(Random *random);
@@ -121,6 +121,7 @@ typedef struct {
 
 typedef struct { float *x[MAX_LAYERS + 1]; } Activations; // x[0] 是观测，x[depth] 是输出，(BLOCK, 宽度)
 
+float tanh32(float x);
 Network make_network(const Environment *env, const Config *config);
 void init_params(const Network *network, float *params, float critic_bias, Random *random);
 void forward(const Mlp *mlp, int activation, const float *params, Activations a, int rows);
