@@ -15,7 +15,7 @@ from ppo_lib.statistics import whole_run_scores
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from engine_agreement import CASES, agreement, agrees, config, engine_curves  # noqa: E402
+from engine_agreement import CASES, agreement, agrees, config, engine_curves
 
 pytestmark = pytest.mark.usefixtures("fully_optimized")
 

@@ -11,7 +11,12 @@ const ENVS = { // 图里回报的范围；多少算学会
   "Acrobot-v1": { name: "Acrobot", low: -500, high: -60, solved: -100 },
 };
 
-const PANELS = [["entropy", "熵"], ["approx_kl", "近似 KL"], ["clip_frac", "裁剪比例"], ["explained_variance", "解释方差"]];
+const PANELS = [
+  ["entropy", "熵"], ["approx_kl", "近似 KL"], ["clip_frac", "裁剪比例"], ["explained_variance", "解释方差"],
+  ["mu_norm", "一阶矩的范数"], ["nu_norm", "二阶矩的范数"], ["cosine_similarity", "与上一个梯度的余弦"],
+];
+
+const LIVE_KEYS = ["lr", "beta_1", "critic_beta_1", "clip_eps", "ent_coef", "gamma", "gae_lambda"]; // 训练途中改了马上生效
 
 const NOW_BAND = { fill: BLUE, "fill-opacity": 0.22 };
 const NOW = { stroke: BLUE, "stroke-width": 2.6 };
@@ -215,10 +220,10 @@ function render({ model, el }) {
   }
 
   function begin() {
+    pool.close(); // 先前的 Worker 不会再发来什么
     keepRun();
     run = newRun({ ...config() }, model.get("seeds"));
-    frames = [];
-    failed = "";
+    [frames, asking, failed] = [[], false, ""];
     pool.pace(slow ? SLOW : 0);
     pool.start(run.config, run.seeds);
   }
@@ -331,6 +336,7 @@ function render({ model, el }) {
       run.drawnAt = updatesTotal(run);
       draw();
       showProgress();
+      if (state === "paused") say(sentence, words());
     }
   }
 
@@ -347,7 +353,7 @@ function render({ model, el }) {
   function words() {
     if (failed) return `没有训练成：${failed}`;
     if (state === "idle") return "还没有训练。";
-    if (state === "running") return "正在训练。";
+    if (state === "running") return `正在训练。${waiting()}`;
     const scores = finalScores(run.curves.return ?? []);
     const { solved, name } = ENVS[run.config.env_name];
     const told = scores.length ? `最后十分之一的平均回报，各种子的四分位均值是 ${num(iqm(scores), 1)}` : "还没有走完的回合";
@@ -355,6 +361,12 @@ function render({ model, el }) {
     if (run.diverged) return `${run.diverged}${scores.length ? `到那时，${told}。` : ""}`;
     const learned = scores.filter((score) => score >= solved).length;
     return `训练完了：${told}；${run.seeds.length} 个种子里有 ${learned} 个到了 ${short(solved)}，也就是学会了 ${name}。`;
+  }
+
+  // 拨了却要等下一次训练才用上的
+  function waiting() {
+    const later = Object.keys(LABELS).filter((key) => !LIVE_KEYS.includes(key) && config()[key] !== run.config[key]);
+    return later.length ? `${later.map((key) => LABELS[key]).join("、")}要按“重来”再训练才换上。` : "";
   }
 
   function listRuns() {
@@ -395,11 +407,12 @@ function render({ model, el }) {
     say(sentence, words());
   }
 
-  // 训练途中改滑块：动态的键马上生效，其余的下一次训练才用上
+  // 训练途中改滑块：动态的键马上生效，其余的下一次训练才用上；换了环境，这次就到此为止
   function configChanged() {
-    if (state === "running" || state === "paused") {
-      const moved = ["lr", "beta_1", "critic_beta_1", "clip_eps", "ent_coef", "gamma", "gae_lambda"]
-        .filter((key) => config()[key] !== run.config[key]);
+    const training = state === "running" || state === "paused";
+    if (training && config().env_name !== run.config.env_name) return reset();
+    if (training) {
+      const moved = LIVE_KEYS.filter((key) => config()[key] !== run.config[key]);
       const values = Object.fromEntries(moved.map((key) => [key, config()[key]]));
       Object.assign(run.config, values);
       if (moved.length) pool.set(values);

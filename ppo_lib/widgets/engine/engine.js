@@ -58,6 +58,7 @@ const compiled = {}; // 名字 → 编译好的模块；几个成员共用
 
 // name 是 "simd" 或 "plain"；不给就用浏览器支持的最快的。
 function compileEngine(name) {
+  if (typeof WebAssembly === "undefined") throw new Error("这个浏览器不支持 WebAssembly，不能在网页里训练。");
   const simd = decodeBase64(ENGINE_WASM.simd);
   name ??= WebAssembly.validate(simd) ? "simd" : "plain";
   const bytes = () => (name === "simd" ? simd : decodeBase64(ENGINE_WASM[name]));
@@ -73,7 +74,8 @@ const PLANES = { // 画 V 的平面：哪两维观测，各从多少到多少
 
 function createTrainer(config, seed, build) {
   const full = checkConfig(config);
-  const wasm = new WebAssembly.Instance(compileEngine(build), {}).exports;
+  const module = compileEngine(build);
+  const wasm = new WebAssembly.Instance(module, {}).exports;
   const memory = () => wasm.memory.buffer;
 
   function names(which) {
