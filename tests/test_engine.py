@@ -746,7 +746,9 @@ def test_slow_motion_waits_between_gradient_steps(play_scene):
 
 
 @pytest.mark.slow
-def test_a_page_opened_from_a_file_trains_on_every_core_and_stays_alive(browser, tmp_path):
+def test_a_page_opened_from_a_file_trains_on_every_core_and_stays_alive(
+    browser, in_node, tmp_path
+):
     """真的 Worker：两个种子各在一个 Worker 里，页面不卡，回答来得快，曲线与 Node 的逐位相同。"""
     page_path = tmp_path / "page.html"
     source = json.dumps(engine.worker_script()).replace("</", "<\\/")
@@ -786,6 +788,9 @@ def test_a_page_opened_from_a_file_trains_on_every_core_and_stays_alive(browser,
     assert "error" not in result and errors == []
     assert all(url.startswith(("file:", "blob:")) for url in requests)
     assert len(result["rows"]) == 800
+    alone = in_node([create(small(total_timesteps=300 * 400)), *[call("update")] * 400])
+    ours = [row["metrics"]["value_loss"] for row in result["rows"] if row["seed"] == 0]
+    assert ours == [row["value_loss"] for row in alone]
     assert np.median(result["waits"]) < 100  # 25 毫秒一段；这台机器还在做别的
 
 

@@ -5,10 +5,10 @@ const LABELS = {
   gamma: "折扣因子 γ", gae_lambda: "GAE 的 λ", update_epochs: "每批学几遍", activation: "激活函数", env_name: "环境",
 };
 
-const ENVS = { // 图里回报的范围；多少算学会
-  "CartPole-v1": { name: "CartPole", low: 0, high: 500, solved: 475 },
-  "MountainCar-v0": { name: "MountainCar", low: -200, high: -90, solved: -130 },
-  "Acrobot-v1": { name: "Acrobot", low: -500, high: -60, solved: -100 },
+const ENVS = { // 图里回报的范围；多少算学会；换到这个环境时训练多少步
+  "CartPole-v1": { name: "CartPole", low: 0, high: 500, solved: 475, steps: 200_000 },
+  "MountainCar-v0": { name: "MountainCar", low: -200, high: -90, solved: -130, steps: 1_000_000 },
+  "Acrobot-v1": { name: "Acrobot", low: -500, high: -60, solved: -100, steps: 300_000 },
 };
 
 const PANELS = [
@@ -126,13 +126,15 @@ function render({ model, el }) {
   const root = makeRoot(el, "训练场", "这里真的在训练 PPO，就在这个网页里。拨好滑块，按“训练”。");
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const config = () => model.get("config");
-  const change = (key, value) => setter(model, "config")({ ...config(), [key]: value });
+  const changeAll = (values) => setter(model, "config")({ ...config(), ...values });
+  const change = (key, value) => changeAll({ [key]: value });
 
   // ---- 控件
 
   const controls = add(root, "div", { className: "controls" });
   const setEnv = addRadios(controls, { label: LABELS.env_name,
-    options: Object.entries(ENVS).map(([key, { name }]) => [key, name]), onInput: (value) => change("env_name", value) });
+    options: Object.entries(ENVS).map(([key, { name }]) => [key, name]),
+    onInput: (value) => changeAll({ env_name: value, total_timesteps: ENVS[value].steps }) });
   const setActivation = addRadios(controls, { label: LABELS.activation,
     options: [["relu", "relu"], ["tanh", "tanh"]], onInput: (value) => change("activation", value) });
   const set = {};
@@ -144,7 +146,7 @@ function render({ model, el }) {
   }
 
   function addLock() {
-    const label = add(controls, "label");
+    const label = add(controls, "label", { className: "lock" });
     const box = add(label, "input", { type: "checkbox" });
     label.append(" Critic 另用一个 β₁");
     box.addEventListener("change", () => change("critic_beta_1", box.checked ? config().beta_1 : null));
@@ -165,6 +167,7 @@ function render({ model, el }) {
   const restartButton = button("重来", reset);
   const pinButton = button("钉住这条", pin);
   const progress = add(root, "p", { className: "progress" });
+  const sentence = addSentence(root);
 
   // ---- 图
 
@@ -179,7 +182,6 @@ function render({ model, el }) {
   const panels = add(root, "div", { className: "panels" });
   const drawPanels = PANELS.map(([key, label]) =>
     addChart(panels, { label: `${label}随环境步数的变化`, height: 130, paint: (...place) => paintPanel(key, label, ...place) }));
-  const sentence = addSentence(root);
 
   // ---- 状态
 

@@ -16,7 +16,7 @@ from ppo_lib.envs import GOAL
 HERE = Path(__file__).parent
 
 BUILDS = {"simd": "ppo-simd.wasm", "plain": "ppo-plain.wasm"}
-"""两个编译结果：浏览器支持 128 位的 SIMD 就用前一个。两者算出的数逐位相同。"""
+"""两个编译结果：支持 128 位 SIMD 的就用前一个。两者算出的数逐位相同。"""
 
 KEYS = (
     "env_name", "total_timesteps", "num_envs", "num_steps", "lr", "optimizer", "anneal_lr",
