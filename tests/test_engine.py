@@ -222,6 +222,17 @@ def test_rollout_is_the_same_action_for_action(in_node, env_name, build):
     check_rollout(in_node, rollout_config(env_name, activation), build)
 
 
+def test_rollout_of_more_environments_than_a_block(in_node):
+    cfg = PPOConfig(
+        env_name="CartPole-v1",
+        num_envs=70,
+        num_steps=20,
+        num_minibatches=2,
+        total_timesteps=1400,
+    )
+    check_rollout(in_node, cfg, "simd")
+
+
 # ---- 一次更新：优势、每一片梯度、1 步和 8 步之后的参数、全部指标 --------------------------
 
 
@@ -352,6 +363,7 @@ CASES = {
     "Acrobot, three layers": small(env_name="Acrobot-v1", hidden_sizes=(8, 5, 9)),
     "one layer, envs": small(hidden_sizes=(33,), shuffle="envs", advantage_norm="batch"),
     "samples": small(shuffle="samples", gamma=0.9, gae_lambda=0.5),
+    "many environments": small(num_envs=72, num_steps=5, total_timesteps=3600),
     "critic_beta_1": small(beta_1=0.5, critic_beta_1=0.99),
     "critic_beta_1, sgd": small(optimizer="sgd", beta_1=0.2, critic_beta_1=0.9, lr=0.05),
     "rmsprop": small(optimizer="rmsprop", beta_2=0.9),
@@ -599,6 +611,8 @@ def test_playing_does_not_change_the_training(in_node):
         ({"activation": "gelu"}, "允许的取值：relu | tanh"),
         ({"hidden_sizes": [8, 8, 8, 8]}, "hidden_sizes"),
         ({"hidden_sizes": []}, "hidden_sizes"),
+        ({"hidden_sizes": [300]}, "允许的取值：1 到 3 个 [1, 256] 内的整数"),
+        ({"update_epochs": 10**6}, "update_epochs = 1000000 太大"),
         ({"clip_eq": 0.2}, "没有名为 clip_eq 的键"),
         ({"num_minibatches": 5}, "num_minibatches = 5 不合法"),
         ({"total_timesteps": 10}, "total_timesteps = 10 不够一次更新"),
@@ -816,4 +830,6 @@ def test_committed_wasm_is_what_the_source_compiles_to(tmp_path, build):
         shutil.copy(path, source)
     compile_engine(source, tmp_path / "out.wasm", build)
     committed = engine.HERE / engine.BUILDS[build]
-    assert (tmp_path / "out.wasm").read_bytes() == committed.read_bytes()
+    assert (tmp_path / "out.wasm").read_bytes() == committed.read_bytes(), (
+        "改了 C 或换了 ziglang，要重新编译：python -m ppo_lib.widgets.engine.build"
+    )

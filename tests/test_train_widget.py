@@ -3,6 +3,7 @@
 from ppo_lib import PPOConfig  # isort: skip  # 在 jax 之前
 
 import gzip
+import re
 
 import pytest
 from test_engine import call, create, in_node  # noqa: F401
@@ -33,11 +34,12 @@ def test_code_is_self_contained_and_light():
         (dict(shared_trunk=True), "shared_trunk 在网页里只能是默认值 False"),
         (dict(obs_scaling="bounds"), "obs_scaling"),
         (dict(reward_shaping="energy"), "reward_shaping"),
-        (dict(hidden_sizes=(8, 8, 8, 8)), "至多三个隐藏层"),
+        (dict(hidden_sizes=(8, 8, 8, 8)), "1 到 3 个"),
+        (dict(hidden_sizes=(300,)), "[1, 256] 内的整数"),
     ],
 )
 def test_what_the_page_cannot_train_is_refused(changes, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         trainable(PPOConfig(**changes))
 
 
@@ -254,3 +256,11 @@ def test_a_browser_without_wasm_is_told_so(open_widgets):  # noqa: F811
     page = open_widgets(TrainWidget(SHORT), prepare=without)
     press(page, "训练")
     assert "不支持 WebAssembly" in wait_for_words(page, "没有训练成")
+
+
+@pytest.mark.slow
+def test_a_page_that_forbids_workers_is_told_so(open_widgets):  # noqa: F811
+    forbid = "window.Worker = class { constructor() { throw new Error('refused'); } };"
+    page = open_widgets(TrainWidget(SHORT), prepare=forbid)
+    press(page, "训练")
+    assert "开不了 Worker" in wait_for_words(page, "没有训练成")

@@ -40,8 +40,11 @@ def trainable(cfg: PPOConfig) -> dict:
     for name in ("shared_trunk", "obs_scaling", "reward_shaping"):
         if getattr(cfg, name) != getattr(plain, name):
             raise ConfigError(f"{name} 在网页里只能是默认值 {getattr(plain, name)!r}。")
-    if len(cfg.hidden_sizes) > 3:
-        raise ConfigError(f"hidden_sizes = {cfg.hidden_sizes!r}：网页里至多三个隐藏层。")
+    if len(cfg.hidden_sizes) > 3 or max(cfg.hidden_sizes) > engine.LARGEST_LAYER:
+        raise ConfigError(
+            f"hidden_sizes = {cfg.hidden_sizes!r} 在网页里不行；允许的取值："
+            f"{engine.key_spec('hidden_sizes')['allowed']}。"
+        )
     return {name: getattr(cfg, name) for name in engine.KEYS}
 
 

@@ -18,6 +18,9 @@ HERE = Path(__file__).parent
 BUILDS = {"simd": "ppo-simd.wasm", "plain": "ppo-plain.wasm"}
 """两个编译结果：支持 128 位 SIMD 的就用前一个。两者算出的数逐位相同。"""
 
+LARGEST_LAYER = 256
+"""网页里每个隐藏层的宽度至多多少。"""
+
 KEYS = (
     "env_name", "total_timesteps", "num_envs", "num_steps", "lr", "optimizer", "anneal_lr",
     "beta_1", "critic_beta_1", "beta_2", "adam_eps", "max_grad_norm", "running_grad_decay",
@@ -36,6 +39,9 @@ def key_spec(name: str) -> dict:
     if name == "env_name":
         choices = tuple(GOAL)
         text = " | ".join(choices)
+    if name == "hidden_sizes":
+        within = within._replace(high=LARGEST_LAYER)
+        text = f"1 到 3 个 {within} 内的整数"
     return {
         "type": kind_of(field),
         "default": field.default,

@@ -15,12 +15,13 @@ function checkConfig(config) {
       throw new Error(`${key} = ${JSON.stringify(full[key])} 不合法；允许的取值：${spec.allowed}。`);
     }
   }
-  const { num_envs, num_steps, num_minibatches, shuffle, total_timesteps, advantage_norm } = full;
+  const { num_envs, num_steps, update_epochs, num_minibatches, shuffle, total_timesteps, advantage_norm } = full;
   const batchSize = num_envs * num_steps;
   const units = shuffle === "samples" ? batchSize : num_envs;
   if (units % num_minibatches) throw new Error(`num_minibatches = ${num_minibatches} 不合法；shuffle = ${shuffle} 时它必须整除 ${units}。`);
   if (total_timesteps < batchSize) throw new Error(`total_timesteps = ${total_timesteps} 不够一次更新；允许的取值：至少 ${batchSize}。`);
   if (batchSize > 2 ** 17) throw new Error(`num_steps × num_envs = ${batchSize} 太大；网页里允许的取值：至多 ${2 ** 17}。`);
+  if (update_epochs * units > 2 ** 22) throw new Error(`update_epochs = ${update_epochs} 太大；网页里允许的取值：至多 ${Math.floor(2 ** 22 / units)}。`);
   const normalized = { minibatch: batchSize / num_minibatches, batch: batchSize, none: 0 }[advantage_norm];
   if (normalized === 1) throw new Error(`advantage_norm = ${advantage_norm} 不合法：它在 1 个样本里标准化，优势总是 0。`);
   return full;

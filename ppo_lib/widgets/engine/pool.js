@@ -19,7 +19,11 @@ function createPool(source, receive, cores = navigator.hardwareConcurrency || 2)
 
   return {
     start(config, seeds, build) {
-      open(Math.min(cores, seeds.length));
+      try {
+        open(Math.min(cores, seeds.length));
+      } catch (error) { // 有的页面不许开 Worker
+        return receive({ kind: "error", text: `这个页面里开不了 Worker：${error.message}` });
+      }
       owner = new Map(seeds.map((seed, i) => [seed, workers[i % workers.length]]));
       for (const worker of workers) {
         worker.postMessage({ kind: "start", config, build, seeds: seeds.filter((seed) => owner.get(seed) === worker) });
