@@ -433,6 +433,7 @@ MUTANTS = {
 """(哪一间, 函数名, 改坏的函数)：各种想得到的改动。"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 def test_a_change_of_the_library_alone_is_noticed(in_node, monkeypatch, mutant):
     """改坏以前过，改坏以后不过。"""

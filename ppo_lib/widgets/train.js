@@ -78,8 +78,9 @@ function write(key, value) {
 // ---- 画智能体。state 是环境的状态，见 engine/envs.c
 
 function paintAgent(svg, width, height, env, state) {
+  const written = (points) => points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ");
   const line = (points, attributes) => addSvg(svg, "polyline",
-    { points: points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" "), fill: "none", "stroke-linecap": "round", ...attributes });
+    { points: written(points), fill: "none", "stroke-linecap": "round", ...attributes });
   const ink = { stroke: "currentColor", "stroke-opacity": 0.6, "stroke-width": 2 };
   const thick = (stroke, size) => ({ stroke, "stroke-width": size });
   if (env === "CartPole-v1") {
@@ -101,7 +102,8 @@ function paintAgent(svg, width, height, env, state) {
     const middle = height / 2 + 4;
     const [a, b] = [state[0], state[0] + state[1]];
     const elbow = [width / 2 + scale * Math.sin(a), middle + scale * Math.cos(a)];
-    line([[width / 2 - 2.2 * scale, middle - scale], [width / 2 + 2.2 * scale, middle - scale]], { ...ink, "stroke-dasharray": "4 4" });
+    const goal = [-2.2, 2.2].map((x) => [width / 2 + x * scale, middle - scale]);
+    line(goal, { ...ink, "stroke-dasharray": "4 4" });
     line([[width / 2, middle], elbow], thick(BLUE, 7));
     line([elbow, [elbow[0] + scale * Math.sin(b), elbow[1] + scale * Math.cos(b)]], thick(ORANGE, 6));
   }
@@ -140,7 +142,8 @@ function render({ model, el }) {
   const set = {};
   const rowOf = {};
   for (const [key, values] of Object.entries(model.get("sliders"))) {
-    set[key] = addSlider(controls, { label: LABELS[key], values, format: short, onInput: (value) => change(key, value) });
+    const onInput = (value) => change(key, value);
+    set[key] = addSlider(controls, { label: LABELS[key], values, format: short, onInput });
     rowOf[key] = controls.lastElementChild;
     if (key === "beta_1") addLock();
   }
@@ -178,7 +181,8 @@ function render({ model, el }) {
   const drawAgent = addChart(stage, { label: "正在学的智能体", height: 150, paint: paintStage });
   const planeBox = add(stage, "div", { className: "plane" });
   const planeWords = add(planeBox, "div", { textContent: "V（位置 →，速度 ↑）" });
-  const canvas = add(planeBox, "canvas", { width: PLANE, height: PLANE }, { role: "img", "aria-label": "Critic 的 V 在位置和速度的平面上" });
+  const canvas = add(planeBox, "canvas", { width: PLANE, height: PLANE },
+    { role: "img", "aria-label": "Critic 的 V 在位置和速度的平面上" });
   const panels = add(root, "div", { className: "panels" });
   const drawPanels = PANELS.map(([key, label]) =>
     addChart(panels, { label: `${label}随环境步数的变化`, height: 130, paint: (...place) => paintPanel(key, label, ...place) }));
@@ -283,7 +287,8 @@ function render({ model, el }) {
     const { low, high } = ENVS[config().env_name];
     const shown = run?.config.env_name === config().env_name ? run : null;
     const old = earlier.filter((one) => one.config.env_name === config().env_name && !one.pinned);
-    const last = Math.max(...[shown, ...old, ...pinned()].filter(Boolean).map((one) => one.config.total_timesteps), config().total_timesteps);
+    const drawnRuns = [shown, ...old, ...pinned()].filter(Boolean);
+    const last = Math.max(config().total_timesteps, ...drawnRuns.map((one) => one.config.total_timesteps));
     const scale = addAxes(svg, width, height, { x: [0, last], y: [low, high], left: 52,
       xFormat: (x) => short(x / 1e4), xLabel: "环境步数（万步）", yLabel: "回报" });
     for (const one of old) addLine(svg, scale, middleLine(one, "return"), EARLIER);

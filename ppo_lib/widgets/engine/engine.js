@@ -18,12 +18,16 @@ function checkConfig(config) {
   const { num_envs, num_steps, update_epochs, num_minibatches, shuffle, total_timesteps, advantage_norm } = full;
   const batchSize = num_envs * num_steps;
   const units = shuffle === "samples" ? batchSize : num_envs;
-  if (units % num_minibatches) throw new Error(`num_minibatches = ${num_minibatches} 不合法；shuffle = ${shuffle} 时它必须整除 ${units}。`);
-  if (total_timesteps < batchSize) throw new Error(`total_timesteps = ${total_timesteps} 不够一次更新；允许的取值：至少 ${batchSize}。`);
-  if (batchSize > 2 ** 17) throw new Error(`num_steps × num_envs = ${batchSize} 太大；网页里允许的取值：至多 ${2 ** 17}。`);
-  if (update_epochs * units > 2 ** 22) throw new Error(`update_epochs = ${update_epochs} 太大；网页里允许的取值：至多 ${Math.floor(2 ** 22 / units)}。`);
+  const refuse = (key, why) => {
+    throw new Error(`${key} = ${full[key]} ${why}。`);
+  };
+  if (units % num_minibatches) refuse("num_minibatches", `不合法；shuffle = ${shuffle} 时它必须整除 ${units}`);
+  if (total_timesteps < batchSize) refuse("total_timesteps", `不够一次更新；允许的取值：至少 ${batchSize}`);
+  if (batchSize > 2 ** 17) refuse("num_steps", `太大；网页里 num_steps × num_envs 至多 ${2 ** 17}`);
+  const most = Math.floor(2 ** 22 / units);
+  if (update_epochs > most) refuse("update_epochs", `太大；网页里允许的取值：至多 ${most}`);
   const normalized = { minibatch: batchSize / num_minibatches, batch: batchSize, none: 0 }[advantage_norm];
-  if (normalized === 1) throw new Error(`advantage_norm = ${advantage_norm} 不合法：它在 1 个样本里标准化，优势总是 0。`);
+  if (normalized === 1) refuse("advantage_norm", "不合法；它在 1 个样本里标准化，优势总是 0");
   return full;
 }
 
@@ -115,9 +119,10 @@ function createTrainer(config, seed, build) {
   // 参数那样的一个数组（params、grad、mu、nu）里的每一片：{actor_0: {kernel: (n_in, n_out), bias: (n_out,)}, …}
   function leaves(name) {
     const flat = view(name, layers.at(-1).bias + layers.at(-1).width_out);
+    const part = (start, length) => Array.from(flat.subarray(start, start + length));
     return Object.fromEntries(layers.map(({ name: layer, n_in, n_out, width_out, kernel, bias }) => [layer, {
-      kernel: Array.from({ length: n_in }, (_, i) => Array.from(flat.subarray(kernel + i * width_out, kernel + i * width_out + n_out))),
-      bias: Array.from(flat.subarray(bias, bias + n_out)),
+      kernel: Array.from({ length: n_in }, (_, i) => part(kernel + i * width_out, n_out)),
+      bias: part(bias, n_out),
     }]));
   }
 
@@ -168,7 +173,10 @@ function createTrainer(config, seed, build) {
     set(values) {
       for (const [key, value] of Object.entries(values)) {
         const spec = ENGINE_KEYS[key];
-        if (!spec?.traced || !isAllowed(value, spec)) throw new Error(`${key} = ${JSON.stringify(value)} 不能在训练途中设定${spec?.traced ? `；允许的取值：${spec.allowed}` : ""}。`);
+        if (!spec?.traced || !isAllowed(value, spec)) {
+          const allowed = spec?.traced ? `；允许的取值：${spec.allowed}` : "";
+          throw new Error(`${key} = ${JSON.stringify(value)} 不能在训练途中设定${allowed}。`);
+        }
         full[key] = value;
         setNumber(key, asNumber(key, value));
       }
