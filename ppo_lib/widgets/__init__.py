@@ -5,5 +5,14 @@ from ppo_lib.widgets.clip import ClipWidget
 from ppo_lib.widgets.explorer import ReturnExplorer, train_live
 from ppo_lib.widgets.gae import GaeWidget
 from ppo_lib.widgets.quiz import Quiz
+from ppo_lib.widgets.train import TrainWidget
 
-__all__ = ["AdamWidget", "ClipWidget", "GaeWidget", "Quiz", "ReturnExplorer", "train_live"]
+__all__ = [
+    "AdamWidget",
+    "ClipWidget",
+    "GaeWidget",
+    "Quiz",
+    "ReturnExplorer",
+    "TrainWidget",
+    "train_live",
+]

@@ -14,10 +14,11 @@ from ppo_lib.plotting import COLORS
 HERE = Path(__file__).parent
 
 
-def page_script(name: str) -> str:
-    """一个小组件的全部脚本：颜色、共用的部分、它自己的部分。不 import 别的文件，到处能用。"""
+def page_script(*names: str) -> str:
+    """一个小组件的全部脚本：颜色、共用的部分、names 里的几个文件。不 import 别的文件，到处能用。"""
+    files = ["common.js", *(f"{name}.js" for name in names)]
     parts = [f"const COLORS = {json.dumps(COLORS)};"]
-    parts += [(HERE / file).read_text(encoding="utf-8") for file in ("common.js", f"{name}.js")]
+    parts += [(HERE / file).read_text(encoding="utf-8") for file in files]
     return "\n".join(parts)
 
 

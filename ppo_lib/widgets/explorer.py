@@ -144,7 +144,7 @@ class ReturnExplorer(CourseWidget):
     """
 
     title = "回报曲线探索器"
-    _esm = page_script("explorer")
+    _esm = page_script("curves", "explorer")
     _css = page_style("explorer")
 
     data = traitlets.Bytes().tag(sync=True)

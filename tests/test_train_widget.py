@@ -1,0 +1,266 @@
+"""训练场：没有内核的页面里真的训练；按钮、滑块、出错时的话。"""
+
+from ppo_lib import PPOConfig  # isort: skip  # 在 jax 之前
+
+import gzip
+import re
+
+import pytest
+from test_engine import call, create, in_node  # noqa: F401
+from test_widgets import open_file, open_widgets  # noqa: F401
+
+from ppo_lib.config import ConfigError
+from ppo_lib.widgets import TrainWidget
+from ppo_lib.widgets.train import SLIDERS, trainable
+
+SHORT = PPOConfig(env_name="CartPole-v1", total_timesteps=30 * 2048, num_seeds=2, lr=2e-3)
+LONG = PPOConfig(env_name="CartPole-v1", total_timesteps=4000 * 2048, num_seeds=2)
+
+
+# ---- Python 的一半 ------------------------------------------------------------
+
+
+def test_code_is_self_contained_and_light():
+    code = TrainWidget._esm.replace("http://www.w3.org/2000/svg", "")
+    for forbidden in ("http", "\nimport ", "import(", "fetch(", "</script", "<!--", "<script"):
+        assert forbidden not in code + TrainWidget._css
+    assert len(gzip.compress(code.encode())) < 50_000
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(env_name="Breakout-MinAtar"), "env_name = 'Breakout-MinAtar' 在网页里没有"),
+        (dict(shared_trunk=True), "shared_trunk 在网页里只能是默认值 False"),
+        (dict(obs_scaling="bounds"), "obs_scaling"),
+        (dict(reward_shaping="energy"), "reward_shaping"),
+        (dict(hidden_sizes=(8, 8, 8, 8)), "1 到 3 个"),
+        (dict(hidden_sizes=(300,)), "[1, 256] 内的整数"),
+    ],
+)
+def test_what_the_page_cannot_train_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        trainable(PPOConfig(**changes))
+
+
+def test_sliders_stop_at_allowed_values_in_order():
+    for name, values in SLIDERS.items():
+        assert values == sorted(set(values))
+        for value in values:
+            PPOConfig(**{name: value})
+
+
+# ---- 网页的一半：要 Chromium ----------------------------------------------------
+
+
+def press(page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def words(page) -> str:
+    return page.locator(".sentence").inner_text()
+
+
+def wait_for_words(page, text: str) -> str:
+    page.wait_for_function(
+        "text => document.querySelector('.sentence').textContent.includes(text)", arg=text, timeout=60_000
+    )  # fmt: skip
+    return words(page)
+
+
+def lines(page) -> list[str]:
+    """回报图里的曲线。"""
+    return (
+        page.locator(".chart svg")
+        .first.locator("path")
+        .evaluate_all("all => all.map((path) => path.getAttribute('d'))")
+    )
+
+
+def train_to_the_end(page) -> list[str]:
+    press(page, "训练")
+    wait_for_words(page, "训练完了")
+    page.wait_for_timeout(300)  # 最后一次重画
+    return lines(page)
+
+
+@pytest.mark.slow
+def test_training_with_the_keyboard_ends_with_a_score_and_repeats_bit_for_bit(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT))
+    assert words(page) == "还没有训练。"
+    page.get_by_role("button", name="训练", exact=True).focus()
+    page.keyboard.press("Enter")
+    told = wait_for_words(page, "训练完了")
+    assert (
+        "2 个种子里有" in told
+        and "第 30 次更新，共 30 次" in page.locator(".progress").inner_text()
+    )
+    page.wait_for_timeout(300)
+    first = lines(page)
+    assert len(first) == 4  # 带、两条细线、四分位均值
+    again = train_to_the_end(page)
+    assert again[1:] == first  # 先前的那条留着，淡淡的；新的与它逐位相同
+    assert again[0] == first[-1]
+
+
+@pytest.mark.slow
+def test_the_curve_is_the_engines(open_widgets, in_node):  # noqa: F811
+    cfg = PPOConfig(**trainable(SHORT) | dict(total_timesteps=8 * 2048), num_seeds=1)
+    page = open_widgets(TrainWidget(cfg))
+    curve = train_to_the_end(page)[-1]
+    heights = [float(point.split(" ")[1]) for point in curve[1:].split("L")]
+    rows = in_node([create(cfg), *[call("update")] * 8])
+    returns = [row["return"] for row in rows]
+    bottom, top = 260 - 38, 26  # addAxes 的边距；0 分在底，500 分在顶
+    expected = [bottom - x / 500 * (bottom - top) for x in returns]
+    assert heights == pytest.approx(expected, abs=0.051)
+
+
+@pytest.mark.slow
+def test_pause_one_update_and_restart(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(LONG))
+    progress = page.locator(".progress")
+    press(page, "一次更新")
+    page.wait_for_function(
+        "() => document.querySelector('.progress').textContent.startsWith('第 1 次')"
+    )
+    assert "停在第 1 次更新" in words(page)
+    press(page, "继续")
+    page.wait_for_function(
+        "() => /^第 [2-9]/.test(document.querySelector('.progress').textContent)"
+    )
+    press(page, "暂停")
+    page.wait_for_timeout(500)
+    stopped = progress.inner_text()
+    page.wait_for_timeout(500)
+    assert progress.inner_text() == stopped and "停在第" in words(page)
+    press(page, "重来")
+    assert words(page) == "还没有训练。" and "2 个种子，每个" in progress.inner_text()
+
+
+@pytest.mark.slow
+def test_a_hopeless_setting_ends_in_an_explanation_and_the_page_lives_on(open_widgets):  # noqa: F811
+    cfg = PPOConfig(
+        **trainable(LONG) | dict(lr=10.0, max_grad_norm=1e30, optimizer="sgd"), num_seeds=2
+    )
+    page = open_widgets(TrainWidget(cfg))
+    press(page, "训练")
+    assert "参数已经发散" in wait_for_words(page, "常见的原因是 lr 太大")
+    slider = page.get_by_role("slider", name="学习率 lr", exact=True)
+    slider.focus()
+    page.keyboard.press("Home")
+    assert slider.get_attribute("aria-valuetext") == "0.0001"
+    press(page, "训练")
+    wait_for_words(page, "正在训练")
+    page.wait_for_function(
+        "() => /^第 [1-9]/.test(document.querySelector('.progress').textContent)"
+    )
+
+
+@pytest.mark.slow
+def test_the_critics_beta_1_is_linked_until_it_is_unlocked(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT))
+    critic = page.get_by_role("slider", name="Critic 的 β₁", exact=True)
+    assert not critic.is_visible()
+    page.get_by_label("Critic 另用一个 β₁").check()
+    assert critic.get_attribute("aria-valuetext") == "0.9"
+    critic.focus()
+    page.keyboard.press("End")
+    assert critic.get_attribute("aria-valuetext") == "0.999"
+    beta_1 = page.get_by_role("slider", name="β₁", exact=True)
+    assert beta_1.get_attribute("aria-valuetext") == "0.9"
+    page.get_by_label("Critic 另用一个 β₁").uncheck()
+    assert not critic.is_visible()
+
+
+@pytest.mark.slow
+def test_a_pinned_run_stays_beside_the_next_and_says_what_differs(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT))
+    first = train_to_the_end(page)
+    press(page, "钉住这条")
+    slider = page.get_by_role("slider", name="β₁", exact=True)
+    slider.focus()
+    page.keyboard.press("Home")
+    assert "β₁ = 0.9：" in page.locator(".runs li").inner_text()
+    second = train_to_the_end(page)
+    assert first[-1] in second and second[-1] != first[-1]
+    press(page, "取下")
+    assert page.locator(".runs li").count() == 0
+
+
+@pytest.mark.slow
+def test_sliders_take_effect_in_the_middle_and_static_ones_wait(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(LONG))
+    press(page, "训练")
+    wait_for_words(page, "正在训练")
+    page.get_by_role("slider", name="每批学几遍", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    assert "每批学几遍要按“重来”再训练才换上" in words(page)
+    page.get_by_label("MountainCar").check()
+    assert words(page) == "还没有训练。"
+    assert page.get_by_role("img", name="Critic 的 V").is_visible()
+
+
+@pytest.mark.slow
+def test_a_hidden_tab_stops_training(open_widgets):  # noqa: F811
+    hide = """(hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page = open_widgets(TrainWidget(LONG))
+    progress = page.locator(".progress")
+    press(page, "训练")
+    page.wait_for_function(
+        "() => /^第 [1-9]/.test(document.querySelector('.progress').textContent)"
+    )
+    page.evaluate(hide, True)
+    page.wait_for_timeout(500)
+    stopped = progress.inner_text()
+    page.wait_for_timeout(500)
+    assert progress.inner_text() == stopped
+    page.evaluate(hide, False)
+    page.wait_for_function(
+        "before => document.querySelector('.progress').textContent !== before", arg=stopped
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [320, 375])
+def test_it_fits_a_phone_and_moves_little_when_asked(open_widgets, width):  # noqa: F811
+    cfg = PPOConfig(**trainable(LONG) | dict(env_name="MountainCar-v0"), num_seeds=1)
+    page = open_widgets(TrainWidget(cfg), width=width, reduced_motion="reduce")
+    press(page, "训练")
+    page.wait_for_function(
+        "() => /^第 [1-9]/.test(document.querySelector('.progress').textContent)"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    moves = page.evaluate(
+        """() => new Promise((resolve) => {
+          const stage = document.querySelector(".stage svg");
+          let moves = 0;
+          new MutationObserver(() => moves++).observe(stage, { childList: true });
+          setTimeout(() => resolve(moves), 2000);
+        })"""
+    )
+    assert moves <= 5  # 每秒两次，不是三十次
+
+
+@pytest.mark.slow
+def test_a_browser_without_wasm_is_told_so(open_widgets):  # noqa: F811
+    without = """
+      const RealBlob = Blob;
+      window.Blob = class extends RealBlob {
+        constructor(parts, options) { super(["globalThis.WebAssembly = undefined;", ...parts], options); }
+      };
+    """
+    page = open_widgets(TrainWidget(SHORT), prepare=without)
+    press(page, "训练")
+    assert "不支持 WebAssembly" in wait_for_words(page, "没有训练成")
+
+
+@pytest.mark.slow
+def test_a_page_that_forbids_workers_is_told_so(open_widgets):  # noqa: F811
+    forbid = "window.Worker = class { constructor() { throw new Error('refused'); } };"
+    page = open_widgets(TrainWidget(SHORT), prepare=forbid)
+    press(page, "训练")
+    assert "开不了 Worker" in wait_for_words(page, "没有训练成")
