@@ -26,7 +26,7 @@ import numpy as np
 from book.tools.generate.notebooks import to_ipynb
 from book.tools.teach.sandbox import Limits
 from book.tools.teach.study import STUDY_PARTS
-from ppo_lib.course import ch06, ch07, ch15
+from ppo_lib.course import ch06, ch07, ch16
 from ppo_lib.course.exercises import FunctionExercise
 from ppo_lib.course.exercises.sameness import show
 
@@ -95,7 +95,7 @@ ASSIGNMENTS = {
         (
             FunctionPart("6.2", ch06.check_my_gae, 40),
             FunctionPart("6.4", ch06.check_my_target, 40),
-            FunctionPart("15.7", ch15.check_batch_normalize, 20),
+            FunctionPart("16.7", ch16.check_batch_normalize, 20),
         ),
     ),
     "clip": Assignment(
@@ -214,7 +214,7 @@ def function_source(assignment: Assignment, solutions: bool) -> str:
 def study_source(assignment: Assignment) -> str:
     """beta_1 研究的作业，MyST 的文本。"""
     text = STUDY_SOURCE.read_text(encoding="utf-8")
-    rubric = chapter_source("15").partition("### 评分表\n")[2].partition("```")[0].strip()
+    rubric = chapter_source("16").partition("### 评分表\n")[2].partition("```")[0].strip()
     return text.replace("RULES", rules(assignment)).replace("RUBRIC", rubric)
 
 

@@ -1,4 +1,4 @@
-"""三份样板报告：同一批训练写出的好的、中等的、有毛病的，和照第 15 章的评分表打的分。"""
+"""三份样板报告：同一批训练写出的好的、中等的、有毛病的，和照第 16 章的评分表打的分。"""
 
 import dataclasses
 import re
@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from book.tools.teach.assignments import chapter_source
-from ppo_lib.course.ch15 import BASE
+from ppo_lib.course.ch16 import BASE
 from ppo_lib.course.comparison import compare
 from ppo_lib.experiment import sweep
 from ppo_lib.statistics import bootstrap_band, final_scores, iqm
@@ -29,8 +29,8 @@ def train() -> xr.Dataset:
 
 
 def rubric() -> dict[str, int]:
-    """评分表的各项 → 满分，取自第 15 章。"""
-    table = chapter_source("15").partition("### 评分表")[2].partition("```")[0]
+    """评分表的各项 → 满分，取自第 16 章。"""
+    table = chapter_source("16").partition("### 评分表")[2].partition("```")[0]
     return {name: int(points) for name, points in re.findall(r"^\| (\S+?)（(\d+)） \|", table, re.M)}  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""作业三（beta_1 的小研究）里机器判的几题：成绩、区间、结论要对得上；报告由老师按第 15 章的评分表给分。"""
+"""作业三（beta_1 的小研究）里机器判的几题：成绩、区间、结论要对得上；报告由老师按第 16 章的评分表给分。"""
 
 import numpy as np
 
-from ppo_lib.course.ch15 import compare_two
+from ppo_lib.course.ch16 import compare_two
 from ppo_lib.course.comparison import BOUNDS, conclude
 from ppo_lib.course.exercises import Mistake
 from ppo_lib.course.exercises.sameness import as_array
