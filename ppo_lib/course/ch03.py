@@ -145,8 +145,10 @@ def another(field: dataclasses.Field) -> Any:
         return not default
     if isinstance(default, int):
         return default // 2 if default > 1 else default + 1
+    if default is None or default == 0.0:
+        return 0.5
     if isinstance(default, float):
-        return default / 2 or 0.5
+        return default / 2
     return {"env_name": "CartPole-v1", "hidden_sizes": (32, 32)}.get(field.name, "another")
 
 
