@@ -48,7 +48,7 @@ $(READY):
 	  && $(INSTALL) $(LOCKED) -r requirements.lock \
 	  && $(INSTALL) --no-deps --no-build-isolation --editable .; } >$(INSTALL_LOG) 2>&1 || { \
 	  grep ERROR $(INSTALL_LOG) | tail -n 3 >&2; \
-	  echo "没有装好，pip 的全文在 $(INSTALL_LOG)。这个盘还剩 $$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}') MB，要 2000 MB 以上；" >&2; \
+	  echo "没有装好，pip 的全文在 $(INSTALL_LOG)。这个盘还剩 $$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}') MB，要 2600 MB 以上；" >&2; \
 	  echo "空间够的话，请检查网络（要用镜像，先设好 pip 的 index-url），再运行一次：装过的不会重装。" >&2; exit 1; }
 	@rm -f $(VENV)/.ready-*
 	@touch $@
