@@ -93,7 +93,7 @@ def test_training_with_the_keyboard_ends_with_a_score_and_repeats_bit_for_bit(op
     told = wait_for_words(page, "训练完了")
     assert (
         "2 个种子里有" in told
-        and "第 30 次更新，共 30 次" in page.locator(".progress").inner_text()
+        and "第 30 次更新，共 30 次" in page.locator(".how-far").inner_text()
     )
     page.wait_for_timeout(300)
     first = lines(page)
@@ -119,15 +119,15 @@ def test_the_curve_is_the_engines(open_widgets, in_node):  # noqa: F811
 @pytest.mark.slow
 def test_pause_one_update_and_restart(open_widgets):  # noqa: F811
     page = open_widgets(TrainWidget(LONG))
-    progress = page.locator(".progress")
+    progress = page.locator(".how-far")
     press(page, "一次更新")
     page.wait_for_function(
-        "() => document.querySelector('.progress').textContent.startsWith('第 1 次')"
+        "() => document.querySelector('.how-far').textContent.startsWith('第 1 次')"
     )
     assert "停在第 1 次更新" in words(page)
     press(page, "继续")
     page.wait_for_function(
-        "() => /^第 [2-9]/.test(document.querySelector('.progress').textContent)"
+        "() => /^第 [2-9]/.test(document.querySelector('.how-far').textContent)"
     )
     press(page, "暂停")
     page.wait_for_timeout(500)
@@ -153,7 +153,7 @@ def test_a_hopeless_setting_ends_in_an_explanation_and_the_page_lives_on(open_wi
     press(page, "训练")
     wait_for_words(page, "正在训练")
     page.wait_for_function(
-        "() => /^第 [1-9]/.test(document.querySelector('.progress').textContent)"
+        "() => /^第 [1-9]/.test(document.querySelector('.how-far').textContent)"
     )
 
 
@@ -208,10 +208,10 @@ def test_a_hidden_tab_stops_training(open_widgets):  # noqa: F811
       document.dispatchEvent(new Event("visibilitychange"));
     }"""
     page = open_widgets(TrainWidget(LONG))
-    progress = page.locator(".progress")
+    progress = page.locator(".how-far")
     press(page, "训练")
     page.wait_for_function(
-        "() => /^第 [1-9]/.test(document.querySelector('.progress').textContent)"
+        "() => /^第 [1-9]/.test(document.querySelector('.how-far').textContent)"
     )
     page.evaluate(hide, True)
     page.wait_for_timeout(500)
@@ -220,7 +220,7 @@ def test_a_hidden_tab_stops_training(open_widgets):  # noqa: F811
     assert progress.inner_text() == stopped
     page.evaluate(hide, False)
     page.wait_for_function(
-        "before => document.querySelector('.progress').textContent !== before", arg=stopped
+        "before => document.querySelector('.how-far').textContent !== before", arg=stopped
     )
 
 
@@ -231,7 +231,7 @@ def test_it_fits_a_phone_and_moves_little_when_asked(open_widgets, width):  # no
     page = open_widgets(TrainWidget(cfg), width=width, reduced_motion="reduce")
     press(page, "训练")
     page.wait_for_function(
-        "() => /^第 [1-9]/.test(document.querySelector('.progress').textContent)"
+        "() => /^第 [1-9]/.test(document.querySelector('.how-far').textContent)"
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     moves = page.evaluate(

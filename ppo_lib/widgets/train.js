@@ -169,7 +169,7 @@ function render({ model, el }) {
   const slowButton = button("慢动作", () => setSlow(!slow));
   const restartButton = button("重来", reset);
   const pinButton = button("钉住这条", pin);
-  const progress = add(root, "p", { className: "progress" });
+  const progress = add(root, "p", { className: "how-far" });
   const sentence = addSentence(root);
 
   // ---- 图
