@@ -135,6 +135,7 @@ WRONG = {
         (starts_at, "应当是"),
         (forgets_to_carry, "这只是 δ"),
         (lambda r, v, nv, d, u, g, lam: by_the_library(r, v, nv, d | u, u, g, lam), "当成了终止"),
+        (lambda r, v, nv, d, u, g, lam: by_the_library(r, v, nv, d & u, d & u, g, lam), "要用 or"),
         (lambda *args: -one_env_gae(*args), "负号"),
         (lambda *args: 2 * one_env_gae(*args), "2 倍"),
         (lambda *args: one_env_gae(*args)[:, None], "长度是 1"),
