@@ -2,6 +2,7 @@
 
     python benchmarks/beta1_study.py                    列出有哪些
     python benchmarks/beta1_study.py tune cartpole      挑学习率：每种做法 × 每个学习率
+    python benchmarks/beta1_study.py retune cartpole    第二轮挑学习率
     python benchmarks/beta1_study.py e1 cartpole        录一个实验在一个任务上的报告
 
 一种做法录完就存下（_build/beta1/），断了再运行一次，从没有录的那个接着录。有 GPU 就用 GPU。
@@ -19,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 from ppo_lib import sweep
-from ppo_lib.config import to_yaml
+from ppo_lib.config import PPOConfig, to_yaml
 from ppo_lib.course import beta1
 from ppo_lib.course.experiment import all_experiments, patched, run_variant
 from ppo_lib.recorded import DATA_DIR, provenance, save_grid, save_runs, thin
@@ -46,40 +47,57 @@ def kept(name: str, make) -> xr.Dataset:
 # ---------------------------------------------------------------- 挑学习率
 
 
-def tune_method(task: str, method: str) -> xr.Dataset:
-    """一种做法的表：return (lr, seed, point)；最好的在边上就加一格。"""
-    how = beta1.METHODS[method]
-    cfg = dataclasses.replace(beta1.tuning_config(task), **how.changes)
+def by_lr(cfg: PPOConfig, method: beta1.Method, lrs) -> xr.Dataset:
+    """一种做法在几个学习率上的回报：return (lr, seed, point)。"""
+    with patched(method.patches):
+        runs = sweep(dataclasses.replace(cfg, **method.changes), lr=list(lrs), progress=False)
+    return thin(runs["return"], POINTS).transpose("lr", "seed", "point").to_dataset()
 
-    def train(lrs) -> xr.Dataset:
-        with patched(how.patches):
-            runs = sweep(cfg, lr=list(lrs), progress=False)
-        return thin(runs["return"], POINTS).transpose("lr", "seed", "point").to_dataset()
 
-    table = kept(f"tune/{task}/{method}", lambda: train(how.lr))
+def tune_method(task: str, name: str, method: beta1.Method) -> xr.Dataset:
+    """一种做法的表；最好的在边上就加一格。"""
+    cfg = beta1.tuning_config(task)
+    table = kept(f"tune/{task}/{name}", lambda: by_lr(cfg, method, method.lr))
     while True:
         means = table["return"].mean("point").fillna(-np.inf)  # 发散的排在最后
         scores = dict(zip(table["lr"].values.tolist(), iqm(means.values, axis=1).tolist()))
-        lr = beta1.next_lr(scores, how.lr)
+        lr = beta1.next_lr(scores, method.lr)
         if lr is None:
             return table
-        more = kept(f"tune/{task}/{method}，lr = {lr:g}", lambda lr=lr: train([lr]))
+        more = kept(f"tune/{task}/{name}，lr = {lr:g}", lambda lr=lr: by_lr(cfg, method, [lr]))
         table = xr.concat([table, more], "lr", combine_attrs="drop").sortby("lr")
 
 
-def tune(task: str, methods) -> None:
+def tune(task: str) -> None:
     """挑一个任务的学习率，存进 ``tune_任务.npz``；没有试的（做法，学习率）是 NaN。"""
     start = time.perf_counter()
-    tables = [tune_method(task, method) for method in methods]
-    names = xr.DataArray(list(methods), dims="method", name="method")
-    grid = xr.concat(tables, names, join="outer", combine_attrs="drop")
+    methods = beta1.methods_of(task).items()
+    tables = {name: tune_method(task, name, method) for name, method in methods}
+    save_tuning("tune", task, tables, beta1.tuning_config(task), start)
+
+
+def retune(task: str) -> None:
+    """第二轮：每种做法试满 ``AGAIN_LR``，存进 ``retune_任务.npz``。"""
+    start = time.perf_counter()
+    cfg = beta1.retuning_config(task)
+    tables = {
+        name: kept(f"retune/{task}/{name}", lambda how=how: by_lr(cfg, how, beta1.AGAIN_LR))
+        for name, how in beta1.again_methods(task).items()
+    }
+    save_tuning("retune", task, tables, cfg, start)
+
+
+def save_tuning(file: str, task: str, tables: dict, cfg: PPOConfig, start: float) -> None:
+    """几种做法的表合成一份，存进 ``file_任务.npz``。"""
+    names = xr.DataArray(list(tables), dims="method", name="method")
+    grid = xr.concat(tables.values(), names, join="outer", combine_attrs="drop")
     save_grid(
         grid["return"].transpose("method", "lr", "seed", "point"),
-        DATA_DIR / f"tune_{task}.npz",
+        DATA_DIR / f"{file}_{task}.npz",
         1000 if beta1.is_minatar(task) else 60,
         provenance(
-            f"python benchmarks/beta1_study.py tune {task}",
-            config=to_yaml(beta1.tuning_config(task)),
+            f"python benchmarks/beta1_study.py {file} {task}",
+            config=to_yaml(cfg),
             seconds=round(time.perf_counter() - start),
         ),
     )
@@ -112,12 +130,15 @@ def report(name: str) -> None:
 def main() -> None:
     match sys.argv[1:]:
         case ["tune", task] if task in beta1.TASKS:
-            tune(task, beta1.methods_of(task))
+            tune(task)
+        case ["retune", task] if task in beta1.PARTS["again"][1]:
+            retune(task)
         case [part, task] if f"beta1_{part}_{task}" in all_experiments():
             report(f"beta1_{part}_{task}")
         case _:
             names = [name.removeprefix("beta1_") for name in all_experiments()]
             tunes = [f"tune {task}" for task in beta1.TASKS]
+            tunes += [f"retune {task}" for task in beta1.PARTS["again"][1]]
             sys.exit("有这些：\n" + "\n".join(tunes + names))
 
 

@@ -80,10 +80,27 @@ def test_learning_rates_were_chosen_as_planned(task, method):
     assert scores[beta1.tuned_lr(task, method)] == max(scores.values())
 
 
-def test_tuning_and_reporting_never_share_a_seed():
-    for task in beta1.TASKS:
-        seeds = set(beta1.tuning_config(task).seeds), set(beta1.report_config(task).seeds)
-        assert not seeds[0] & seeds[1] and min(seeds[0] | seeds[1]) >= 1000
+@pytest.mark.parametrize("task", beta1.PARTS["again"][1])
+def test_the_second_round_tries_every_rate_with_every_method(task):
+    for method in beta1.again_methods(task):
+        scores = beta1.tuning_scores(task, method, "retune")
+        assert set(scores) == set(beta1.AGAIN_LR)
+        assert scores[beta1.tuned_lr(task, method, "retune")] == max(scores.values())
+
+
+@pytest.mark.parametrize("task", beta1.TASKS)
+def test_tuning_and_reporting_never_share_a_seed(task):
+    configs = [
+        of(task)
+        for of in (
+            beta1.tuning_config,
+            beta1.retuning_config,
+            beta1.report_config,
+            beta1.again_config,
+        )
+    ]
+    seeds = [seed for cfg in configs for seed in cfg.seeds]
+    assert len(set(seeds)) == len(seeds) and min(seeds) >= 1000
 
 
 @pytest.mark.parametrize("task, total", [("cartpole", 1536), ("space_invaders", 512)])
@@ -91,11 +108,7 @@ def test_tuning_and_reporting_never_share_a_seed():
 @pytest.mark.parametrize("steps", beta1.STEPS_PER_UPDATE)
 def test_total_optimizer_steps_are_held_fixed(task, total, way, steps):
     base = beta1.report_config(task)
-    keys = beta1.e2_keys(way, steps)
-    batch = keys["num_steps"] * base.num_envs
-    cfg = dataclasses.replace(
-        base, **keys, shuffle="samples", total_timesteps=total // steps * batch
-    )
+    cfg = dataclasses.replace(base, **beta1.e2_keys(way, steps, task))
     assert cfg.update_epochs * cfg.num_minibatches == steps
     assert cfg.num_updates * steps == total
     data, epochs, minibatch = {

@@ -64,6 +64,16 @@ def report_config(task: str) -> PPOConfig:
     return dataclasses.replace(TASKS[task], seed=2000, num_seeds=10 if is_minatar(task) else 30)
 
 
+def retuning_config(task: str) -> PPOConfig:
+    """第二轮挑学习率用的配置：种子从 1100 起，与第一轮的不同。"""
+    return dataclasses.replace(TASKS[task], seed=1100, num_seeds=10)
+
+
+def again_config(task: str) -> PPOConfig:
+    """第二轮报告用的配置：种子从 3000 起，别处没有用过。"""
+    return dataclasses.replace(TASKS[task], seed=3000, num_seeds=30)
+
+
 # ---------------------------------------------------------------- 改动过的 Adam
 
 STEPS = 8
@@ -156,13 +166,51 @@ METHODS = BETAS | OTHERS | FORGETFUL
 BASE = "β₁ = 0.9"
 """比较的基准。"""
 
+STEPS_PER_UPDATE = (4, 8, 16, 32, 64)
+
+
+def e2_keys(way: str, steps: int, task: str) -> dict:
+    """一次更新走 steps 步，三种做法，优化的总步数不变。"""
+    keys = {
+        "甲": dict(num_steps=16 * steps, update_epochs=2, num_minibatches=steps // 2),
+        "乙": dict(num_steps=128, update_epochs=steps // 4, num_minibatches=4),
+        "丙": dict(num_steps=128, update_epochs=2, num_minibatches=steps // 2),
+    }[way]
+    total = 512 if is_minatar(task) else 1536  # 优化的总步数，64 除得尽
+    batch = keys["num_steps"] * TASKS[task].num_envs
+    return keys | dict(shuffle="samples", total_timesteps=total // steps * batch)
+
+
+AGAIN_LR = tuple(2.5e-4 * 2**i for i in range(10))
+"""第二轮挑学习率的表：到 0.128，每种做法都试满。"""
+
+ONLY = {
+    "只给 Actor 用 0.99": Method(dict(beta_1=0.99, critic_beta_1=0.9)),
+    "只给 Critic 用 0.99": Method(dict(beta_1=0.9, critic_beta_1=0.99)),
+}
+BY_STEPS = {
+    f"K = {steps}，β₁ = {b:g}": Method(dict(beta_1=b) | e2_keys("甲", steps, "cartpole"))
+    for steps in STEPS_PER_UPDATE
+    for b in (0.5, 0.9, 0.99)
+}
+ONE_BY_ONE = {name: OTHERS[name] for name in ("RMSprop", "没有偏差修正")}
+
+
+def again_methods(task: str) -> dict[str, Method]:
+    """第二轮在一个任务上的做法。"""
+    return BETAS | ONLY | (ONE_BY_ONE | BY_STEPS if task == "cartpole" else {})
+
 
 # ---------------------------------------------------------------- 挑学习率
 
 
-def tuning_scores(task: str, method: str) -> dict[float, float]:
-    """学习率 → 整段成绩的四分位均值，读录下的 ``tune_任务.npz``；没有录的是空的。"""
-    path = DATA_DIR / f"tune_{task}.npz"
+def tuning_scores(task: str, method: str, file: str = "tune") -> dict[float, float]:
+    """学习率 → 整段成绩的四分位均值；没有录的是空的。
+
+    Args:
+        file: 读 ``tune_任务.npz``（第一轮）还是 ``retune_任务.npz``（第二轮）。
+    """
+    path = DATA_DIR / f"{file}_{task}.npz"
     if not path.exists():
         return {}
     grid = load_grid(path)
@@ -192,9 +240,9 @@ def next_lr(scores: Mapping[float, float], asked: tuple[float, ...]) -> float | 
 
 
 @functools.cache
-def tuned_lr(task: str, method: str) -> float | None:
+def tuned_lr(task: str, method: str, file: str = "tune") -> float | None:
     """这个任务上这种做法用的学习率；还没有挑就是 None。"""
-    scores = tuning_scores(task, method)
+    scores = tuning_scores(task, method, file)
     return best_lr(scores) if scores else None
 
 
@@ -222,34 +270,16 @@ def e1(task: str) -> Experiment:
     return Experiment(report_config(task), own | same, points=20)
 
 
-STEPS_PER_UPDATE = (4, 8, 16, 32, 64)
-
-
-def e2_keys(way: str, steps: int) -> dict:
-    """E2：一次更新走 steps 步，三种做法，优化的总步数不变。数是 CartPole 的。"""
-    keys = {
-        "甲": dict(num_steps=16 * steps, update_epochs=2, num_minibatches=steps // 2),
-        "乙": dict(num_steps=128, update_epochs=steps // 4, num_minibatches=4),
-        "丙": dict(num_steps=128, update_epochs=2, num_minibatches=steps // 2),
-    }
-    return keys[way]
-
-
 def e2(task: str) -> Experiment:
     """一次更新走几步 × β₁；K = 8 时三种做法是同一个，只录一次。"""
-    base = report_config(task)
-    total = 512 if is_minatar(task) else 1536  # 优化的总步数，64 除得尽
-    variants = {}
-    for way in "甲乙丙":
-        for steps in STEPS_PER_UPDATE:
-            if way != "甲" and steps == STEPS:
-                continue
-            keys = e2_keys(way, steps) | dict(shuffle="samples")
-            batch = keys["num_steps"] * base.num_envs
-            keys |= dict(total_timesteps=total // steps * batch)
-            for name, own in at_own_lr(task, *BETAS).items():
-                variants[f"{way}，K = {steps}，{name}"] = own | keys
-    return Experiment(base, variants, points=8)
+    variants = {
+        f"{way}，K = {steps}，{name}": own | e2_keys(way, steps, task)
+        for way in "甲乙丙"
+        for steps in STEPS_PER_UPDATE
+        if way == "甲" or steps != STEPS
+        for name, own in at_own_lr(task, *BETAS).items()
+    }
+    return Experiment(report_config(task), variants, points=8)
 
 
 APART = (0.0, 0.9, 0.99)
@@ -309,6 +339,17 @@ def e0(task: str) -> Experiment:
     return Experiment(report_config(task), {"不学": still}, points=5)
 
 
+def again(task: str) -> Experiment:
+    """第二轮：每种做法用第二轮挑的学习率。"""
+    methods = again_methods(task)
+    own = {
+        name: dict(how.changes) | dict(lr=tuned_lr(task, name, "retune"))
+        for name, how in methods.items()
+    }
+    patches = {name: how.patches for name, how in methods.items() if how.patches}
+    return Experiment(again_config(task), own, points=20, patches=patches)
+
+
 PARTS = {
     "e0": (e0, tuple(TASKS)),
     "e1": (e1, tuple(TASKS)),
@@ -317,6 +358,7 @@ PARTS = {
     "e4": (e4, CHANGED_ON),
     "e5": (e5, tuple(TASKS)),
     "e7": (e7, CHANGED_ON),
+    "again": (again, ("cartpole", "mountain_car", "acrobot")),
 }
 """各个实验：怎样造，在哪些任务上做。"""
 
@@ -324,7 +366,7 @@ EXPERIMENTS = {
     f"{part}_{task}": make(task)
     for part, (make, tasks) in PARTS.items()
     for task in tasks
-    if tuned_lr(task, BASE)
+    if tuned_lr(task, BASE, "retune" if part == "again" else "tune")
 }
 """挑过学习率的任务上的实验。"""
 
