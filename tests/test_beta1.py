@@ -11,6 +11,7 @@ from ppo_lib import PPOConfig
 from ppo_lib.course import beta1
 from ppo_lib.course.beta1_update import branch
 from ppo_lib.diagnostics import global_norm
+from ppo_lib.statistics import bootstrap_band, difference_interval, iqm
 from ppo_lib.training import layers, make_train
 
 HYPER = PPOConfig(beta_1=0.9, max_grad_norm=1e9).hyperparams()
@@ -154,3 +155,29 @@ def test_chance_of_winning_counts_ties_half():
     assert beta1.chance_of_winning([500, 500], [500]) == 0.5
     assert beta1.chance_of_winning([3, 1], [2, 2]) == 0.5
     assert beta1.chance_of_winning([3, 2], [1, 2]) == pytest.approx(7 / 8)
+
+
+def test_the_yardstick_is_resampled_with_the_rest(monkeypatch):
+    """归一的 1 拿不准，差的区间就宽；0 和 1 都准，就与没有归一的区间成比例。"""
+    rng = np.random.default_rng(0)
+    ours, sure, unsure = 3 + rng.normal(size=30), np.full(30, 2.0), 2 + rng.normal(size=30)
+
+    def measured(base):
+        tables = {"e0": {"不学": np.zeros(10)}, "e1": {beta1.BASE: base}}
+        monkeypatch.setattr(beta1, "scores", lambda part, task: tables[part])
+        return beta1.relative("cartpole", ours), beta1.relative("cartpole", ours, sure)
+
+    own, other = measured(sure)
+    assert own == pytest.approx(other) and own[0] == pytest.approx((iqm(ours) - 2) / 2)
+    difference = difference_interval(ours, sure)
+    np.testing.assert_allclose(own, np.divide(difference, 2), atol=0.02)
+    wider, _ = measured(unsure)
+    assert wider[2] - wider[1] > 1.5 * (own[2] - own[1])
+
+
+def test_pooling_resamples_inside_each_task():
+    """两个任务各自没有起伏：合起来也没有；混在一起重抽，却会有。"""
+    groups = [np.full(30, 0.2), np.full(30, 1.0)]
+    assert beta1.pooled_interval(groups) == pytest.approx((0.6, 0.6, 0.6))
+    low, high = bootstrap_band(np.concatenate(groups))
+    assert high - low > 0.1

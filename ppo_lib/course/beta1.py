@@ -393,6 +393,38 @@ def normalized(task: str, values, scores_of: Callable = whole_run_scores):
     return (values - zero) / (iqm(scores("e1", task, scores_of)[BASE]) - zero)
 
 
+def resampled_iqm(values, rng, draws: int = 20_000) -> np.ndarray:
+    """重抽 draws 次的四分位均值，(draws,)。"""
+    return iqm(rng.choice(values, (len(values), draws)))
+
+
+def relative(task: str, ours, base=None, seed: int = 0) -> tuple[float, float, float]:
+    """两组之差是归一成绩的多少：(差, 下界, 上界)；归一用的 0 和 1 也是量出来的，一起重抽。
+
+    Args:
+        ours, base: 没有归一的成绩，(seeds,)；不给 base 就与 β₁ = 0.9（也就是 1）比。
+    """
+    rng = np.random.default_rng(seed)
+    zero, one = scores("e0", task)["不学"], scores("e1", task)[BASE]
+    groups = [zero, one, ours] if base is None else [zero, one, ours, base]
+    points = np.array([iqm(x) for x in groups])
+    draws = np.array([resampled_iqm(x, rng) for x in groups])  # (groups, draws)
+
+    def share(x):
+        return (x[2] - x[1 if base is None else 3]) / (x[1] - x[0])
+
+    return float(share(points)), *np.quantile(share(draws), [0.025, 0.975]).tolist()
+
+
+def pooled_interval(groups, seed: int = 0) -> tuple[float, float, float]:
+    """几个任务的（归一）成绩合起来的四分位均值和 95% 置信区间：在每个任务里各自重抽。"""
+    rng = np.random.default_rng(seed)
+    groups = [np.asarray(x) for x in groups]
+    picked = np.concatenate([rng.choice(x, (len(x), 20_000)) for x in groups])
+    low, high = np.quantile(iqm(picked), [0.025, 0.975])
+    return float(iqm(np.concatenate(groups))), float(low), float(high)
+
+
 def chance_of_winning(ours, base) -> float:
     """随手各抽一个种子，ours 的成绩高于 base 的机会；平手算一半。
 
