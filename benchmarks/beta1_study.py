@@ -94,7 +94,7 @@ def save_tuning(file: str, task: str, tables: dict, cfg: PPOConfig, start: float
     save_grid(
         grid["return"].transpose("method", "lr", "seed", "point"),
         DATA_DIR / f"{file}_{task}.npz",
-        1000 if beta1.is_minatar(task) else 60,
+        300 if beta1.is_minatar(task) else 60,
         provenance(
             f"python benchmarks/beta1_study.py {file} {task}",
             config=to_yaml(cfg),
@@ -131,14 +131,14 @@ def main() -> None:
     match sys.argv[1:]:
         case ["tune", task] if task in beta1.TASKS:
             tune(task)
-        case ["retune", task] if task in beta1.PARTS["again"][1]:
+        case ["retune", task] if task in beta1.AGAIN:
             retune(task)
         case [part, task] if f"beta1_{part}_{task}" in all_experiments():
             report(f"beta1_{part}_{task}")
         case _:
             names = [name.removeprefix("beta1_") for name in all_experiments()]
             tunes = [f"tune {task}" for task in beta1.TASKS]
-            tunes += [f"retune {task}" for task in beta1.PARTS["again"][1]]
+            tunes += [f"retune {task}" for task in beta1.AGAIN]
             sys.exit("有这些：\n" + "\n".join(tunes + names))
 
 

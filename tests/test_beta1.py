@@ -81,7 +81,7 @@ def test_learning_rates_were_chosen_as_planned(task, method):
     assert scores[beta1.tuned_lr(task, method)] == max(scores.values())
 
 
-@pytest.mark.parametrize("task", beta1.PARTS["again"][1])
+@pytest.mark.parametrize("task", beta1.AGAIN)
 def test_the_second_round_tries_every_rate_with_every_method(task):
     for method in beta1.again_methods(task):
         scores = beta1.tuning_scores(task, method, "retune")

@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.ch08 import correction_factor, without_bias_correction
-from ppo_lib.course.comparison import Comparison
+from ppo_lib.course.comparison import Comparison, compare
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.optimizer import make_optimizer
 from ppo_lib.plotting import COLORS
@@ -180,6 +180,9 @@ def e2_keys(way: str, steps: int, task: str) -> dict:
     batch = keys["num_steps"] * TASKS[task].num_envs
     return keys | dict(shuffle="samples", total_timesteps=total // steps * batch)
 
+
+AGAIN = ("cartpole", "mountain_car", "acrobot")
+"""做第二轮的任务：训练一次只要一两秒的。"""
 
 AGAIN_LR = tuple(2.5e-4 * 2**i for i in range(10))
 """第二轮挑学习率的表：到 0.128，每种做法都试满。"""
@@ -358,7 +361,7 @@ PARTS = {
     "e4": (e4, CHANGED_ON),
     "e5": (e5, tuple(TASKS)),
     "e7": (e7, CHANGED_ON),
-    "again": (again, ("cartpole", "mountain_car", "acrobot")),
+    "again": (again, AGAIN),
 }
 """各个实验：怎样造，在哪些任务上做。"""
 
@@ -387,10 +390,15 @@ def scores(
     return dict(zip(table["variant"].values.tolist(), table.values))
 
 
-def normalized(task: str, values, scores_of: Callable = whole_run_scores):
-    """归一：0 是不学的策略，1 是 β₁ = 0.9 在自己最好的学习率下的四分位均值。"""
+def headline(task: str) -> str:
+    """一个任务上，五个 β₁ 的结论出自哪个实验：做过第二轮的用第二轮。"""
+    return "again" if task in AGAIN else "e1"
+
+
+def normalized(task: str, values, part: str = "e1"):
+    """归一：0 是不学的策略，1 是这个实验里 β₁ = 0.9 在自己最好的学习率下的四分位均值。"""
     zero = iqm(scores("e0", task)["不学"])
-    return (values - zero) / (iqm(scores("e1", task, scores_of)[BASE]) - zero)
+    return (values - zero) / (iqm(scores(part, task)[BASE]) - zero)
 
 
 def resampled_iqm(values, rng, draws: int = 20_000) -> np.ndarray:
@@ -398,14 +406,15 @@ def resampled_iqm(values, rng, draws: int = 20_000) -> np.ndarray:
     return iqm(rng.choice(values, (len(values), draws)))
 
 
-def relative(task: str, ours, base=None, seed: int = 0) -> tuple[float, float, float]:
+def relative(task: str, ours, base=None, part: str = "e1") -> tuple[float, float, float]:
     """两组之差是归一成绩的多少：(差, 下界, 上界)；归一用的 0 和 1 也是量出来的，一起重抽。
 
     Args:
         ours, base: 没有归一的成绩，(seeds,)；不给 base 就与 β₁ = 0.9（也就是 1）比。
+        part: 1 是这个实验里的 β₁ = 0.9。
     """
-    rng = np.random.default_rng(seed)
-    zero, one = scores("e0", task)["不学"], scores("e1", task)[BASE]
+    rng = np.random.default_rng(0)
+    zero, one = scores("e0", task)["不学"], scores(part, task)[BASE]
     groups = [zero, one, ours] if base is None else [zero, one, ours, base]
     points = np.array([iqm(x) for x in groups])
     draws = np.array([resampled_iqm(x, rng) for x in groups])  # (groups, draws)
@@ -416,9 +425,19 @@ def relative(task: str, ours, base=None, seed: int = 0) -> tuple[float, float, f
     return float(share(points)), *np.quantile(share(draws), [0.025, 0.975]).tolist()
 
 
-def pooled_interval(groups, seed: int = 0) -> tuple[float, float, float]:
+def against_base(task: str, names, part: str = "e1") -> dict[str, Comparison]:
+    """几种做法各与 β₁ = 0.9 比，一族，差是归一成绩的多少。"""
+    table = scores(part, task)
+    found = compare({name: (table[name], table[BASE]) for name in names})
+    return {
+        name: Comparison(*relative(task, table[name], part=part), x.p)
+        for name, x in found.items()
+    }
+
+
+def pooled_interval(groups) -> tuple[float, float, float]:
     """几个任务的（归一）成绩合起来的四分位均值和 95% 置信区间：在每个任务里各自重抽。"""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     groups = [np.asarray(x) for x in groups]
     picked = np.concatenate([rng.choice(x, (len(x), 20_000)) for x in groups])
     low, high = np.quantile(iqm(picked), [0.025, 0.975])
