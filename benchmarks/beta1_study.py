@@ -88,9 +88,11 @@ def retune(task: str) -> None:
 
 
 def save_tuning(file: str, task: str, tables: dict, cfg: PPOConfig, start: float) -> None:
-    """几种做法的表合成一份，存进 ``file_任务.npz``。"""
+    """几种做法的表合成一份，存进 ``file_任务.npz``；timesteps 是第一种的（改步数的，总步数略有不同）。"""
     names = xr.DataArray(list(tables), dims="method", name="method")
-    grid = xr.concat(tables.values(), names, join="outer", combine_attrs="drop")
+    first, *rest = tables.values()
+    rest = [table.assign_coords(timesteps=first["timesteps"]) for table in rest]
+    grid = xr.concat([first, *rest], names, join="outer", combine_attrs="drop")
     save_grid(
         grid["return"].transpose("method", "lr", "seed", "point"),
         DATA_DIR / f"{file}_{task}.npz",
