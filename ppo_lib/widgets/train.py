@@ -20,6 +20,7 @@ SLIDERS = {
 }
 """每个滑块停在哪些值上。故意留了会出事的：lr = 10，gamma = 1。"""
 
+
 class TrainWidget(InPageTraining):
     """拨好滑块，按“训练”：几个种子一起训练，曲线一边练一边画，旁边是正在学的智能体。
 
@@ -30,6 +31,7 @@ class TrainWidget(InPageTraining):
 
     Args:
         cfg: 一开始的配置；种子是 cfg.seeds。
+        compact: 小的一种，封面用：先看智能体和曲线，滑块和指标折起来。
     """
 
     title = "训练场"
@@ -39,7 +41,8 @@ class TrainWidget(InPageTraining):
     config = traitlets.Dict().tag(sync=True)  # 键 → 值，滑块改它
     sliders = traitlets.Dict(SLIDERS).tag(sync=True)
     seeds = traitlets.List().tag(sync=True)
+    compact = traitlets.Bool().tag(sync=True)
 
-    def __init__(self, cfg: PPOConfig | None = None):
+    def __init__(self, cfg: PPOConfig | None = None, *, compact: bool = False):
         cfg = cfg or PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=4)
-        super().__init__(config=trainable(cfg), seeds=list(cfg.seeds))
+        super().__init__(config=trainable(cfg), seeds=list(cfg.seeds), compact=compact)
