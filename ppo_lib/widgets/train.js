@@ -30,10 +30,10 @@ const STEPS_PER_SECOND = 30; // 演示的快慢
 const PLANE = 24;
 const SLOW = 150; // 慢动作里两步梯度下降之间等多少毫秒
 
-// ---- 一次训练的记录：{config, seeds, curves: {指标: [每个种子一列]}}
+// ---- 一次训练的记录：{config, seeds, curves: {指标: [每个种子一列]}, began、seconds 是何时开始、练了几秒}
 
 function newRun(config, seeds) {
-  return { config, seeds, curves: {}, ended: 0, diverged: "" };
+  return { config, seeds, curves: {}, ended: 0, diverged: "", began: performance.now() };
 }
 
 function record(run, { seed, update, metrics }) {
@@ -85,7 +85,7 @@ export function linkOf(address, config, seeds) {
 }
 
 // 返回 {config, seeds}；没有写是 null；看不懂就抛出错误。这里只管类型，范围由引擎查（checkConfig）。
-export function readLink(hash, config) {
+export function readLink(hash, config, seedsNow) {
   if (!hash.startsWith(MARK)) return null;
   const parse = (text) => {
     try {
@@ -95,7 +95,7 @@ export function readLink(hash, config) {
     }
   };
   const found = Object.fromEntries([...new URLSearchParams(hash.slice(MARK.length))].map(([key, text]) => [key, parse(text)]));
-  const { seeds, ...values } = { ...config, ...found };
+  const { seeds, ...values } = { ...config, seeds: seedsNow, ...found };
   const kind = (x) => (Array.isArray(x) ? "array" : x === null ? "number" : typeof x);
   for (const [key, value] of Object.entries(values)) {
     const fits = key in config && kind(value) === kind(config[key]);
@@ -259,6 +259,7 @@ function render({ model, el }) {
     } else if (message.kind === "done" || message.kind === "diverged") {
       run.ended += 1;
       if (message.kind === "diverged") run.diverged ||= `种子 ${message.seed}：${message.text}`;
+      run.seconds = (performance.now() - run.began) / 1000;
       if (run.ended === run.seeds.length) finish();
     } else if (message.kind === "error") {
       failed = message.text;
@@ -344,7 +345,7 @@ function render({ model, el }) {
 
   function openLink() {
     try {
-      const found = readLink(location.hash, config());
+      const found = readLink(location.hash, config(), model.get("seeds"));
       if (!found) return;
       model.set("seeds", found.seeds);
       setter(model, "config")(found.config);
@@ -429,6 +430,7 @@ function render({ model, el }) {
 
   function showProgress() {
     const done = run ? updatesDone(run) : 0;
+    progress.hidden = compact && !run;
     progress.textContent = run
       ? `第 ${done} 次更新，共 ${updatesOf(run.config)} 次；${run.seeds.length} 个种子`
       : `${model.get("seeds").length} 个种子，每个 ${short(config().total_timesteps / 1e4)} 万步`;
@@ -445,6 +447,10 @@ function render({ model, el }) {
     if (state === "paused") return `停在第 ${updatesDone(run)} 次更新：${told}。`;
     if (run.diverged) return `${run.diverged}${scores.length ? `到那时，${told}。` : ""}`;
     const learned = scores.filter((score) => score >= solved).length;
+    if (compact) {
+      return `练了 ${num(run.seconds, 1)} 秒：${run.seeds.length} 次训练里有 ${learned} 次学会了 ${name}` +
+        (scores.length ? `，最后平均每回合 ${num(mean(scores), 0)} 分。` : "。");
+    }
     return `训练完了：${told}；${run.seeds.length} 个种子里有 ${learned} 个到了 ${short(solved)}，也就是学会了 ${name}。`;
   }
 
