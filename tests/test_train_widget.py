@@ -6,9 +6,11 @@ import gzip
 import re
 
 import pytest
+from test_book import axe_script  # noqa: F401
 from test_engine import call, create, in_node  # noqa: F401
-from test_widgets import explorer, open_file, open_widgets  # noqa: F401
+from test_widgets import explorer, open_file, open_widgets, static_page  # noqa: F401
 
+from book.tools.extension.slim import set_engine_aside
 from ppo_lib.config import ConfigError
 from ppo_lib.widgets import ReturnExplorer, TrainWidget, train_live
 from ppo_lib.widgets.in_page import trainable
@@ -214,24 +216,26 @@ def test_sliders_take_effect_in_the_middle_and_static_ones_wait(open_widgets):  
     assert page.get_by_role("img", name="Critic 的 V").is_visible()
 
 
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 @pytest.mark.slow
 def test_a_hidden_tab_stops_training(open_widgets):  # noqa: F811
-    hide = """(hidden) => {
-      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-      document.dispatchEvent(new Event("visibilitychange"));
-    }"""
     page = open_widgets(TrainWidget(LONG))
     progress = page.locator(".how-far")
     press(page, "训练")
     page.wait_for_function(
         "() => /^第 [1-9]/.test(document.querySelector('.how-far').textContent)"
     )
-    page.evaluate(hide, True)
+    page.evaluate(HIDE, True)
     page.wait_for_timeout(500)
     stopped = progress.inner_text()
     page.wait_for_timeout(500)
     assert progress.inner_text() == stopped
-    page.evaluate(hide, False)
+    page.evaluate(HIDE, False)
     page.wait_for_function(
         "before => document.querySelector('.how-far').textContent !== before", arg=stopped
     )
@@ -291,7 +295,9 @@ def follow_link(page, link: str) -> None:
 
 @pytest.mark.slow
 def test_a_link_opens_to_the_same_settings_and_the_same_curve_bit_for_bit(open_widgets):  # noqa: F811
-    cfg = PPOConfig(**trainable(SHORT) | dict(num_steps=64, hidden_sizes=(32,)), num_seeds=2, seed=7)
+    cfg = PPOConfig(
+        **trainable(SHORT) | dict(num_steps=64, hidden_sizes=(32,)), num_seeds=2, seed=7
+    )
     page = open_widgets(TrainWidget(cfg))
     page.get_by_label("Critic 另用一个 β₁").check()
     page.get_by_role("slider", name="学习率 lr", exact=True).focus()
@@ -352,6 +358,89 @@ def test_the_compact_one_shows_the_agent_the_button_and_the_curve(open_widgets, 
     assert page.get_by_role("slider", name="学习率 lr", exact=True).is_visible()
     assert page.get_by_role("img", name="熵随环境步数的变化").locator("path").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# ---- 引擎另存为一个文件 -----------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_engine_is_fetched_once_and_only_when_it_is_needed(open_file, tmp_path):  # noqa: F811
+    """做成书以后的样子，从磁盘打开：没有按就不取，两个小组件只取一次。"""
+    (tmp_path / "_static").mkdir()
+    html = static_page(TrainWidget(SHORT), verified())
+    html = html.replace("<html ", '<html data-content_root="./" ', 1)
+    html = set_engine_aside(html, tmp_path / "_static")
+    assert len(html) < 150_000
+    path = tmp_path / "page.html"
+    path.write_text(html, encoding="utf-8")
+    page = open_file(path)
+    asked = []
+    page.on("request", lambda r: "_static/engine-" in r.url and asked.append(r.url))
+    page.locator(".ppo-widget").nth(1).wait_for()
+    page.wait_for_timeout(300)
+    assert asked == []
+    assert "种子 100 到 101" in verify(page)
+    train_to_the_end(page)
+    assert len(asked) == 1
+
+
+@pytest.mark.slow
+def test_a_missing_engine_is_told(browser, tmp_path):
+    widget = TrainWidget(SHORT)
+    widget.engine = "engine-00000000.js"
+    path = tmp_path / "page.html"
+    path.write_text(static_page(widget), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.locator(".ppo-widget").wait_for()
+    press(page, "训练")
+    assert "没有取到训练引擎" in wait_for_words(page, "没有训练成")
+    page.close()
+
+
+# ---- 途中 -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_nothing_serious_while_it_trains(open_widgets, axe_script):  # noqa: F811
+    """训练途中，axe-core 挑不出严重的毛病：滑块、按钮、状态、图。"""
+    page = open_widgets(TrainWidget(LONG), verified(total_timesteps=10_000_000))
+    press(page, "训练")
+    press(page, "用真的训练验证")
+    page.wait_for_function("/^第 [1-9]/.test(document.querySelector('.how-far').textContent)")
+    page.evaluate(axe_script)
+    violations = page.evaluate("axe.run('.ppo-widget', {resultTypes: ['violations']})")
+    serious = [v for v in violations["violations"] if v["impact"] in ("serious", "critical")]
+    assert serious == [], [(v["id"], v["nodes"][0]["html"]) for v in serious]
+    assert "正在训练" in words(page)
+
+
+@pytest.mark.slow
+def test_training_without_a_finished_episode_says_so(open_widgets):  # noqa: F811
+    """一个回合也没有走完：没有分数，不是 0 分。"""
+    cfg = PPOConfig(env_name="Acrobot-v1", total_timesteps=2048, num_seeds=2)
+    page = open_widgets(TrainWidget(cfg), explorer(live=train_live(cfg)))
+    press(page, "训练")
+    assert "还没有走完的回合" in wait_for_words(page, "训练完了")
+    assert "一个回合也没有走完" in verify(page)
+
+
+@pytest.mark.slow
+def test_the_explorer_rests_while_the_tab_is_hidden(open_widgets):  # noqa: F811
+    page = open_widgets(verified(total_timesteps=10_000_000))
+    curve = page.locator(".chart path[stroke-dasharray]")
+    press(page, "用真的训练验证")
+    curve.last.wait_for(state="attached")
+    page.evaluate(HIDE, True)
+    page.wait_for_timeout(700)
+    stopped = curve.last.get_attribute("d")
+    page.wait_for_timeout(700)
+    assert curve.last.get_attribute("d") == stopped
+    page.evaluate(HIDE, False)
+    page.wait_for_function(
+        "d => [...document.querySelectorAll('.chart path[stroke-dasharray]')].at(-1).getAttribute('d') !== d",
+        arg=stopped,
+    )
 
 
 # ---- 探索器：“用真的训练验证”，没有内核 -------------------------------------------

@@ -176,7 +176,9 @@ class ReturnExplorer(InPageTraining):
     chosen = traitlets.Dict().tag(sync=True)  # {轴: 要的值}
     caption = traitlets.Unicode().tag(sync=True)
     live_offered = traitlets.Bool().tag(sync=True)
-    in_page = traitlets.Dict().tag(sync=True)  # {config, first_seed, num_seeds}；空的是网页里做不到
+    in_page = traitlets.Dict().tag(
+        sync=True
+    )  # {config, first_seed, num_seeds}；空的是网页里做不到
     live_curve = traitlets.Dict().tag(sync=True)  # {values, seeds, timesteps, returns, done, …}
 
     def __init__(
