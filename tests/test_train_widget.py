@@ -73,7 +73,7 @@ def press(page, name: str) -> None:
 
 
 def words(page) -> str:
-    return page.locator(".sentence").inner_text()
+    return page.locator(".sentence").first.inner_text()
 
 
 def wait_for_words(page, text: str) -> str:
