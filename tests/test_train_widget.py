@@ -263,16 +263,18 @@ def test_it_fits_a_phone_and_moves_little_when_asked(open_widgets, width):  # no
 
 
 @pytest.mark.slow
-def test_a_browser_without_wasm_is_told_so(open_widgets):  # noqa: F811
+def test_a_browser_without_wasm_is_told_so_and_keeps_the_recorded_curves(open_widgets):  # noqa: F811
     without = """
       const RealBlob = Blob;
       window.Blob = class extends RealBlob {
         constructor(parts, options) { super(["globalThis.WebAssembly = undefined;", ...parts], options); }
       };
     """
-    page = open_widgets(TrainWidget(SHORT), prepare=without)
+    page = open_widgets(TrainWidget(SHORT), verified(), prepare=without)
     press(page, "训练")
     assert "不支持 WebAssembly" in wait_for_words(page, "没有训练成")
+    assert "不支持 WebAssembly" in verify(page, "不能在网页里训练。")
+    assert page.locator(".ppo-widget").nth(1).locator(".chart path").count() > 5
 
 
 @pytest.mark.slow
