@@ -86,15 +86,15 @@ def wait_for_words(page, text: str) -> str:
 def lines(page) -> list[str]:
     """回报图里的曲线。"""
     return (
-        page.locator(".chart svg")
+        page.get_by_label("回报随环境步数的变化")
         .first.locator("path")
         .evaluate_all("all => all.map((path) => path.getAttribute('d'))")
     )
 
 
-def train_to_the_end(page) -> list[str]:
+def train_to_the_end(page, told: str = "训练完了") -> list[str]:
     press(page, "训练")
-    wait_for_words(page, "训练完了")
+    wait_for_words(page, told)
     page.wait_for_timeout(300)  # 最后一次重画
     return lines(page)
 
@@ -355,7 +355,7 @@ def test_the_compact_one_shows_the_agent_the_button_and_the_curve(open_widgets, 
     page = open_widgets(TrainWidget(SHORT, compact=True), width=width)
     assert page.get_by_role("button").count() == 1  # 别的都折起来
     assert not page.get_by_role("slider", name="学习率 lr", exact=True).is_visible()
-    assert len(train_to_the_end(page)) == 4
+    assert len(train_to_the_end(page, "2 次训练里有")) == 4
     page.get_by_text("自己拨一拨").click()
     assert page.get_by_role("slider", name="学习率 lr", exact=True).is_visible()
     assert page.get_by_role("img", name="熵随环境步数的变化").locator("path").count() == 1

@@ -661,7 +661,7 @@ def test_explorer_with_a_kernel_asks_for_training(open_widgets):
           };
           const el = document.body.appendChild(document.createElement("div"));
           widget.render({ model, el });
-          const button = el.querySelector("button"), note = el.querySelector(".live span");
+          const button = el.querySelector("button"), note = el.querySelector(".live [role=status]");
           const seen = [[button.disabled, note.textContent]];
           listeners["msg:custom"].forEach((f) => f({ kind: "hello" }));
           seen.push([button.disabled, note.textContent]);
