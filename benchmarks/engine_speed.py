@@ -65,7 +65,7 @@ TO_SOLVED = """async ([source, runs, cores]) => {
     const found = {};
     const ended = new Set();
     await new Promise((resolve) => {
-      const pool = createPool(source, (message) => {
+      const pool = createPool(() => source, (message) => {
         for (const { seed, metrics } of message.rows ?? [])
           if (metrics.return >= 475) found[seed] ??= (performance.now() - start) / 1000;
         if (message.kind === "done") ended.add(message.seed);

@@ -783,7 +783,7 @@ def test_a_page_opened_from_a_file_trains_on_every_core_and_stays_alive(
           const start = performance.now();
           const count = () => { frames++; if (done < 2) requestAnimationFrame(count); };
           requestAnimationFrame(count);
-          const pool = createPool(source, (message) => {
+          const pool = createPool(() => source, (message) => {
             if (message.kind === "rows") rows.push(...message.rows);
             if (message.kind === "inspected") waits.push(performance.now() - asked);
             if (message.kind === "done") done++;

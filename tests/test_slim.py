@@ -1,6 +1,7 @@
 """做完书后的减重：去掉的都是用不着的，留下的意思不变。"""
 
 import json
+import re
 
 import tinycss2
 
@@ -89,6 +90,23 @@ def test_code_shared_by_widgets_is_written_once():
     models = content["state"]
     assert [models[str(i)]["state"]["_esm"] for i in range(3)] == [0, 1, 0]
     assert [models[str(i)]["state"]["n"] for i in range(3)] == [0, 1, 2]
+
+
+def test_the_engine_waits_in_a_file_of_its_own(tmp_path):
+    """每个小组件里只剩文件名；换了引擎，换文件名。"""
+    content = json.loads(state("甲", "乙"))
+    for model in ("0", "1"):
+        content["state"][model]["state"]["engine"] = "const s = '</b>';"
+    kind = "application/vnd.jupyter.widget-state+json"
+    page = f'<head><script type="{kind}">{json.dumps(content)}</script></head>'
+    mended = book_slim.set_engine_aside(page, tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert re.fullmatch(r"engine-[0-9a-f]{8}\.js", file.name)
+    assert mended.count(file.name) == 2 and "const s" not in mended
+    assert file.read_text(encoding="utf-8") == "window.PPO_ENGINE = \"const s = '</b>';\";\n"
+    assert book_slim.set_engine_aside(mended, tmp_path) == mended
+    book_slim.set_engine_aside(page.replace("const s", "const t"), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 PAGE = """<html><head>

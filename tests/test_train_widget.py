@@ -6,12 +6,15 @@ import gzip
 import re
 
 import pytest
+from test_book import axe_script  # noqa: F401
 from test_engine import call, create, in_node  # noqa: F401
-from test_widgets import open_file, open_widgets  # noqa: F401
+from test_widgets import explorer, open_file, open_widgets, static_page  # noqa: F401
 
+from book.tools.extension.slim import set_engine_aside
 from ppo_lib.config import ConfigError
-from ppo_lib.widgets import TrainWidget
-from ppo_lib.widgets.train import SLIDERS, trainable
+from ppo_lib.widgets import ReturnExplorer, TrainWidget, train_live
+from ppo_lib.widgets.in_page import trainable
+from ppo_lib.widgets.train import SLIDERS
 
 SHORT = PPOConfig(env_name="CartPole-v1", total_timesteps=30 * 2048, num_seeds=2, lr=2e-3)
 LONG = PPOConfig(env_name="CartPole-v1", total_timesteps=4000 * 2048, num_seeds=2)
@@ -24,7 +27,19 @@ def test_code_is_self_contained_and_light():
     code = TrainWidget._esm.replace("http://www.w3.org/2000/svg", "")
     for forbidden in ("http", "\nimport ", "import(", "fetch(", "</script", "<!--", "<script"):
         assert forbidden not in code + TrainWidget._css
-    assert len(gzip.compress(code.encode())) < 50_000
+    assert len(gzip.compress(code.encode())) < 16_000
+    assert len(gzip.compress(TrainWidget().engine.encode())) < 40_000  # 按了“训练”才去取
+
+
+def test_the_explorer_knows_what_the_page_can_train():
+    cfg = PPOConfig(env_name="CartPole-v1", num_seeds=3)
+    assert explorer(live=train_live(cfg, 200)).in_page == {
+        "config": trainable(cfg),
+        "first_seed": 200,
+        "num_seeds": 3,
+    }
+    assert explorer(live=train_live(PPOConfig(shared_trunk=True))).in_page == {}
+    assert explorer(live=print).in_page == explorer().in_page == {}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +73,7 @@ def press(page, name: str) -> None:
 
 
 def words(page) -> str:
-    return page.locator(".sentence").inner_text()
+    return page.locator(".sentence").first.inner_text()
 
 
 def wait_for_words(page, text: str) -> str:
@@ -71,15 +86,15 @@ def wait_for_words(page, text: str) -> str:
 def lines(page) -> list[str]:
     """回报图里的曲线。"""
     return (
-        page.locator(".chart svg")
+        page.get_by_label("回报随环境步数的变化")
         .first.locator("path")
         .evaluate_all("all => all.map((path) => path.getAttribute('d'))")
     )
 
 
-def train_to_the_end(page) -> list[str]:
+def train_to_the_end(page, told: str = "训练完了") -> list[str]:
     press(page, "训练")
-    wait_for_words(page, "训练完了")
+    wait_for_words(page, told)
     page.wait_for_timeout(300)  # 最后一次重画
     return lines(page)
 
@@ -201,24 +216,26 @@ def test_sliders_take_effect_in_the_middle_and_static_ones_wait(open_widgets):  
     assert page.get_by_role("img", name="Critic 的 V").is_visible()
 
 
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 @pytest.mark.slow
 def test_a_hidden_tab_stops_training(open_widgets):  # noqa: F811
-    hide = """(hidden) => {
-      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-      document.dispatchEvent(new Event("visibilitychange"));
-    }"""
     page = open_widgets(TrainWidget(LONG))
     progress = page.locator(".how-far")
     press(page, "训练")
     page.wait_for_function(
         "() => /^第 [1-9]/.test(document.querySelector('.how-far').textContent)"
     )
-    page.evaluate(hide, True)
+    page.evaluate(HIDE, True)
     page.wait_for_timeout(500)
     stopped = progress.inner_text()
     page.wait_for_timeout(500)
     assert progress.inner_text() == stopped
-    page.evaluate(hide, False)
+    page.evaluate(HIDE, False)
     page.wait_for_function(
         "before => document.querySelector('.how-far').textContent !== before", arg=stopped
     )
@@ -246,16 +263,18 @@ def test_it_fits_a_phone_and_moves_little_when_asked(open_widgets, width):  # no
 
 
 @pytest.mark.slow
-def test_a_browser_without_wasm_is_told_so(open_widgets):  # noqa: F811
+def test_a_browser_without_wasm_is_told_so_and_keeps_the_recorded_curves(open_widgets):  # noqa: F811
     without = """
       const RealBlob = Blob;
       window.Blob = class extends RealBlob {
         constructor(parts, options) { super(["globalThis.WebAssembly = undefined;", ...parts], options); }
       };
     """
-    page = open_widgets(TrainWidget(SHORT), prepare=without)
+    page = open_widgets(TrainWidget(SHORT), verified(), prepare=without)
     press(page, "训练")
     assert "不支持 WebAssembly" in wait_for_words(page, "没有训练成")
+    assert "不支持 WebAssembly" in verify(page, "不能在网页里训练。")
+    assert page.locator(".ppo-widget").nth(1).locator(".chart path").count() > 5
 
 
 @pytest.mark.slow
@@ -264,3 +283,256 @@ def test_a_page_that_forbids_workers_is_told_so(open_widgets):  # noqa: F811
     page = open_widgets(TrainWidget(SHORT), prepare=forbid)
     press(page, "训练")
     assert "开不了 Worker" in wait_for_words(page, "没有训练成")
+
+
+# ---- 链接 -----------------------------------------------------------------------
+
+
+def follow_link(page, link: str) -> None:
+    """新打开一页，不是同一页里换 #。"""
+    page.goto("about:blank")
+    page.goto(link)
+    page.locator(".ppo-widget .sentence").wait_for()
+
+
+@pytest.mark.slow
+def test_a_link_opens_to_the_same_settings_and_the_same_curve_bit_for_bit(open_widgets):  # noqa: F811
+    cfg = PPOConfig(
+        **trainable(SHORT) | dict(num_steps=64, hidden_sizes=(32,)), num_seeds=2, seed=7
+    )
+    page = open_widgets(TrainWidget(cfg))
+    page.get_by_label("Critic 另用一个 β₁").check()
+    page.get_by_role("slider", name="学习率 lr", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    first = train_to_the_end(page)
+    press(page, "复制链接")
+    wait_for_words(page, "复制")
+    link = page.evaluate("location.href")
+    assert "seeds=%5B7%2C8%5D" in link and "lr=0.004" in link and "num_steps=64" in link
+    follow_link(page, link)
+    assert words(page) == "设置和种子都照链接里的，按“训练”。"
+    lr = page.get_by_role("slider", name="学习率 lr", exact=True)
+    assert lr.get_attribute("aria-valuetext") == "0.004"
+    assert page.get_by_label("Critic 另用一个 β₁").is_checked()
+    assert train_to_the_end(page) == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "broken, told",
+    [
+        ("lr=fast", 'lr = "fast"'),
+        ("env_name=Pong", 'env_name = "Pong"'),
+        ("nothing=1", "nothing = 1"),
+        ("critic_beta_1=x", "critic_beta_1"),
+        ("seeds=[]", "seeds = []"),
+        ("seeds=[-1]", "seeds = [-1]"),
+    ],
+)
+def test_a_link_that_makes_no_sense_changes_nothing(open_widgets, broken, told):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT))
+    page.evaluate("hash => (location.hash = hash)", f"#train?{broken}")
+    assert told in wait_for_words(page, "看不懂，用的是这一页原来的设置")
+    lr = page.get_by_role("slider", name="学习率 lr", exact=True)
+    assert lr.get_attribute("aria-valuetext") == "0.002"
+
+
+@pytest.mark.slow
+def test_a_link_with_a_forbidden_value_ends_in_an_explanation(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT))
+    page.evaluate("() => (location.hash = '#train?gamma=2')")
+    wait_for_words(page, "照链接里的")
+    press(page, "训练")
+    assert "gamma = 2 不合法" in wait_for_words(page, "没有训练成")
+
+
+# ---- 封面上小的一种 --------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1100, 390])
+def test_the_compact_one_shows_the_agent_the_button_and_the_curve(open_widgets, width):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT, compact=True), width=width)
+    assert page.get_by_role("button").count() == 1  # 别的都折起来
+    assert not page.get_by_role("slider", name="学习率 lr", exact=True).is_visible()
+    assert len(train_to_the_end(page, "2 次训练里有")) == 4
+    page.get_by_text("自己拨一拨").click()
+    assert page.get_by_role("slider", name="学习率 lr", exact=True).is_visible()
+    assert page.get_by_role("img", name="熵随环境步数的变化").locator("path").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# ---- 引擎另存为一个文件 -----------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_engine_is_fetched_once_and_only_when_it_is_needed(open_file, tmp_path):  # noqa: F811
+    """做成书以后的样子，从磁盘打开：没有按就不取，两个小组件只取一次。"""
+    (tmp_path / "_static").mkdir()
+    html = static_page(TrainWidget(SHORT), verified())
+    html = html.replace("<html ", '<html data-content_root="./" ', 1)
+    html = set_engine_aside(html, tmp_path / "_static")
+    assert len(html) < 150_000
+    path = tmp_path / "page.html"
+    path.write_text(html, encoding="utf-8")
+    page = open_file(path)
+    asked = []
+    page.on("request", lambda r: "_static/engine-" in r.url and asked.append(r.url))
+    page.locator(".ppo-widget").nth(1).wait_for()
+    page.wait_for_timeout(300)
+    assert asked == []
+    assert "种子 100 到 101" in verify(page)
+    train_to_the_end(page)
+    assert len(asked) == 1
+
+
+@pytest.mark.slow
+def test_a_missing_engine_is_told(browser, tmp_path):
+    widget = TrainWidget(SHORT)
+    widget.engine = "engine-00000000.js"
+    path = tmp_path / "page.html"
+    path.write_text(static_page(widget), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.locator(".ppo-widget").wait_for()
+    press(page, "训练")
+    assert "没有取到训练引擎" in wait_for_words(page, "没有训练成")
+    page.close()
+
+
+# ---- 途中 -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_nothing_serious_while_it_trains(open_widgets, axe_script):  # noqa: F811
+    """训练途中，axe-core 挑不出严重的毛病：滑块、按钮、状态、图。"""
+    page = open_widgets(TrainWidget(LONG), verified(total_timesteps=10_000_000))
+    press(page, "训练")
+    press(page, "用真的训练验证")
+    page.wait_for_function("/^第 [1-9]/.test(document.querySelector('.how-far').textContent)")
+    page.evaluate(axe_script)
+    violations = page.evaluate("axe.run('.ppo-widget', {resultTypes: ['violations']})")
+    serious = [v for v in violations["violations"] if v["impact"] in ("serious", "critical")]
+    assert serious == [], [(v["id"], v["nodes"][0]["html"]) for v in serious]
+    assert "正在训练" in words(page)
+
+
+@pytest.mark.slow
+def test_training_without_a_finished_episode_says_so(open_widgets):  # noqa: F811
+    """一个回合也没有走完：没有分数，不是 0 分。"""
+    cfg = PPOConfig(env_name="Acrobot-v1", total_timesteps=2048, num_seeds=2)
+    page = open_widgets(TrainWidget(cfg), explorer(live=train_live(cfg)))
+    press(page, "训练")
+    assert "还没有走完的回合" in wait_for_words(page, "训练完了")
+    assert "一个回合也没有走完" in verify(page)
+
+
+@pytest.mark.slow
+def test_the_explorer_rests_while_the_tab_is_hidden(open_widgets):  # noqa: F811
+    page = open_widgets(verified(total_timesteps=10_000_000))
+    curve = page.locator(".chart path[stroke-dasharray]")
+    press(page, "用真的训练验证")
+    curve.last.wait_for(state="attached")
+    page.evaluate(HIDE, True)
+    page.wait_for_timeout(700)
+    stopped = curve.last.get_attribute("d")
+    page.wait_for_timeout(700)
+    assert curve.last.get_attribute("d") == stopped
+    page.evaluate(HIDE, False)
+    page.wait_for_function(
+        "d => [...document.querySelectorAll('.chart path[stroke-dasharray]')].at(-1).getAttribute('d') !== d",
+        arg=stopped,
+    )
+
+
+# ---- 探索器：“用真的训练验证”，没有内核 -------------------------------------------
+
+
+def verified(**changes) -> ReturnExplorer:
+    """按下去训练三次更新，两个种子。"""
+    short = dict(env_name="CartPole-v1", total_timesteps=3 * 2048, num_seeds=2)
+    return explorer(live=train_live(PPOConfig(**short | changes)), start={"beta_1": 0.5})
+
+
+def note(page) -> str:
+    return page.locator(".live [role=status]").inner_text()
+
+
+def verify(page, ends_with: str = "合在一起算") -> str:
+    press(page, "用真的训练验证")
+    page.wait_for_function(
+        "text => document.querySelector('.live [role=status]').textContent.endsWith(text)",
+        arg=ends_with,
+        timeout=60_000,
+    )
+    return note(page)
+
+
+@pytest.mark.slow
+def test_the_explorer_trains_fresh_seeds_in_the_page_and_pools_them(open_widgets, in_node):  # noqa: F811
+    page = open_widgets(verified())
+    assert note(page) == "按一下，在选的这一点从头训练"
+    first, second = verify(page), verify(page)
+    assert "在 β₁ = 0.5，裁剪范围 ε = 0.1 网页里训练了" in first
+    assert "种子 100 到 101，2 个种子最后" in first
+    assert "种子 100 到 103，4 个种子最后" in second
+    page.get_by_role("slider", name="β₁", exact=True).focus()
+    page.keyboard.press("End")
+    other = verify(page)
+    assert "在 β₁ = 0.9" in other and "种子 100 到 101，2 个种子" in other
+
+    cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=3 * 2048, beta_1=0.5, clip_eps=0.1)
+    runs = [in_node([create(cfg, seed), *[call("update")] * 3]) for seed in (100, 101)]
+    last = sum(run[-1]["return"] for run in runs) / 2
+    assert f"平均回报是 {last:.1f}" in first
+
+
+@pytest.mark.slow
+def test_the_explorer_explains_a_setting_that_blows_up_and_can_be_stopped(open_widgets):  # noqa: F811
+    page = open_widgets(verified(lr=10.0, optimizer="sgd", max_grad_norm=1e30))
+    told = verify(page, "lr 太大。")
+    assert "没有训练完：种子 10" in told and "参数已经发散" in told
+    assert page.get_by_role("button", name="用真的训练验证").is_enabled()
+    page = open_widgets(verified(total_timesteps=10_000_000))
+    press(page, "用真的训练验证")
+    page.wait_for_function("document.querySelector('.live').textContent.includes('越画越长')")
+    press(page, "停下")
+    assert "没有训练完：中途停下了" in note(page)
+
+
+@pytest.mark.slow
+def test_with_a_kernel_the_reader_chooses_where_to_train(open_widgets):  # noqa: F811
+    page = open_widgets(verified())
+    assert not page.get_by_label("内核里").is_visible()
+    sent = page.evaluate(
+        """async ([code, state]) => {
+          const { default: widget } = await import(
+            URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+          const sent = [], listeners = {};
+          const model = {
+            get: (name) => name === "data" ? new DataView(new ArrayBuffer(2 * 6 * 5 * 20)) : state[name],
+            set: (name, value) => { state[name] = value; listeners[`change:${name}`]?.forEach((f) => f()); },
+            on: (name, f) => (listeners[name] ??= []).push(f),
+            off() {}, save_changes() {}, send: (message) => sent.push(message.kind),
+          };
+          const el = document.body.appendChild(document.createElement("div"));
+          el.id = "kernel";
+          widget.render({ model, el });
+          listeners["msg:custom"].forEach((f) => f({ kind: "hello" }));
+          el.querySelector(".live button").click();
+          el.querySelector("input[value=page]").click();
+          model.set("live_curve", {});
+          el.querySelector(".live button").click();
+          return sent;
+        }""",
+        [
+            ReturnExplorer._esm,
+            {k: v for k, v in verified().get_state().items() if k != "data"} | {"layout": None},
+        ],
+    )
+    assert sent == ["hello", "train"]
+    there = page.locator("#kernel .live [role=status]")
+    page.wait_for_function(
+        "document.querySelector('#kernel .live').textContent.includes('网页里训练了')"
+    )
+    assert "种子 100 到 101" in there.inner_text()

@@ -636,7 +636,7 @@ def test_explorer_without_a_kernel_disables_the_button_but_shows_what_was_traine
     trained.verify({"beta_1": 0.5, "clip_eps": 0.1})
     page = open_widgets(explorer(live=print), trained)
     for i, words in enumerate(
-        ["没有内核，这里只有记录", "。在 β₁ = 0.5，裁剪范围 ε = 0.1 训练了"]
+        ["没有内核，这里只有记录", "。在 β₁ = 0.5，裁剪范围 ε = 0.1 内核里训练了"]
     ):
         row = page.locator(".live").nth(i)
         assert row.get_by_role("button", name="用真的训练验证").is_disabled()
@@ -661,7 +661,7 @@ def test_explorer_with_a_kernel_asks_for_training(open_widgets):
           };
           const el = document.body.appendChild(document.createElement("div"));
           widget.render({ model, el });
-          const button = el.querySelector("button"), note = el.querySelector(".live span");
+          const button = el.querySelector("button"), note = el.querySelector(".live [role=status]");
           const seen = [[button.disabled, note.textContent]];
           listeners["msg:custom"].forEach((f) => f({ kind: "hello" }));
           seen.push([button.disabled, note.textContent]);

@@ -1,4 +1,4 @@
-// 回报曲线探索器：记录好的网格，滑块只停在记录过的值上；有内核时可以真的再训练一次。
+// 回报曲线探索器：记录好的网格，滑块只停在记录过的值上；也可以真的再训练一次，在网页里，或在内核里。
 
 const MISSING = 2047; // 代表 NaN 的整数，与 explorer.py 相同
 
@@ -55,31 +55,100 @@ function liveWords(axes, curve) {
   if (curve.error) return `在 ${where} 没有训练完：${curve.error}`;
   if (!curve.done) return `正在 ${where} 训练，虚线会越画越长`;
   const seeds = curve.seeds?.length ? `种子 ${curve.seeds[0]} 到 ${curve.seeds.at(-1)}，` : "";
-  return `在 ${where} 训练了 ${curve.seconds} 秒：${seeds}${readout(curve.returns.map(fromJson))}。` +
+  return `在 ${where} ${curve.place ?? "内核里"}训练了 ${curve.seconds} 秒：${seeds}${readout(curve.returns.map(fromJson))}。` +
     "在这一点再按一次，换接下来的种子，合在一起算";
 }
 
-// 有内核时才用得上的按钮；问一声，有回答才算有内核。
+// 在网页里训练选的一点，换接下来的种子，与这一点先前训练完的合在一起。show 收 live_curve 那样的对象。
+function createPageTrainer(model, show) {
+  const finished = new Map(); // 滑块的值 → 训练完的 {seeds, returns}
+  const pool = createPool(() => loadEngine(model), receive);
+  let run = null; // 正在训练的：{key, curve, seeds, returns, left, error, start, shown}
+
+  function start(values) {
+    const { config, first_seed, num_seeds } = model.get("in_page");
+    const key = JSON.stringify(values);
+    const earlier = finished.get(key) ?? { seeds: [], returns: [] };
+    const seeds = Array.from({ length: num_seeds }, (_, i) => first_seed + earlier.seeds.length + i);
+    const full = { ...config, ...values };
+    run = { key, values, earlier, seeds, returns: seeds.map(() => []), left: num_seeds, step: batchSize(full),
+      error: "", start: performance.now(), shown: 0 };
+    tell(false);
+    pool.start(full, seeds);
+  }
+
+  function tell(done) {
+    const { key, values, earlier, step, error } = run;
+    run.shown = performance.now();
+    const seeds = [...earlier.seeds, ...run.seeds];
+    const returns = [...earlier.returns, ...run.returns];
+    const timesteps = Array.from({ length: Math.max(...returns.map((row) => row.length)) }, (_, i) => (i + 1) * step);
+    const seconds = num((run.shown - run.start) / 1000, 1);
+    if (done && !error) finished.set(key, { seeds, returns });
+    if (done) run = null;
+    show({ values, seeds, timesteps, returns, done, seconds, place: "网页里", ...(error && { error }) });
+  }
+
+  function end() {
+    pool.close();
+    tell(true);
+  }
+
+  function receive(message) {
+    if (!run) return;
+    for (const { seed, update, metrics } of message.rows ?? []) {
+      run.returns[run.seeds.indexOf(seed)][update - 1] = metrics.return;
+    }
+    if (message.kind === "diverged") run.error ||= `种子 ${message.seed}，${message.text}`;
+    if (message.kind === "error") run.error = message.text;
+    if (message.kind === "done" || message.kind === "diverged") run.left -= 1;
+    if (message.kind === "error" || !run.left) end();
+    else if (performance.now() - run.shown > 150) tell(false);
+  }
+
+  function stop() {
+    run.error = "中途停下了，不算数";
+    end();
+  }
+
+  return { start, stop, running: () => run !== null, dispose: pool.dispose };
+}
+
+// 按钮“用真的训练验证”：没有内核就在网页里训练；有内核，读者选在哪里。
 function addLiveButton(root, model, axes, chosenValues) {
   const row = add(root, "div", { className: "live" });
-  const button = add(row, "button", { type: "button", textContent: "用真的训练验证" });
+  const choice = add(row, "div");
+  const button = add(row, "button", { type: "button" });
   const note = add(row, "span", {}, { role: "status" });
+  const inPage = Boolean(model.get("in_page")?.config);
+  const page = createPageTrainer(model, (curve) => model.set("live_curve", curve));
   let kernel = false;
+  let place = inPage ? "page" : "kernel";
+  const setPlace = addRadios(choice, { label: "在哪里训练", options: [["kernel", "内核里"], ["page", "这个网页里"]],
+    onInput: (value) => (place = value) });
+
   function refresh() {
     const curve = model.get("live_curve") ?? {};
-    button.disabled = !kernel || Boolean(curve.values && !curve.done);
-    const words = kernel || curve.done ? liveWords(axes, curve) : "";
-    const before = kernel ? "" : "没有内核，这里只有记录";
+    const busy = Boolean(curve.values && !curve.done) && (kernel || page.running());
+    choice.hidden = !(kernel && inPage);
+    setPlace(place);
+    button.textContent = page.running() ? "停下" : "用真的训练验证";
+    button.disabled = !page.running() && (busy || !(kernel || inPage));
+    const words = kernel || busy || curve.done ? liveWords(axes, curve) : "";
+    const before = kernel || inPage ? "" : "没有内核，这里只有记录";
     say(note, [before, words].filter(Boolean).join("。") || "按一下，在选的这一点从头训练");
   }
   const receive = (message) => {
     if (message.kind !== "hello") return;
     kernel = true;
+    place = "kernel";
     refresh();
   };
   model.on("msg:custom", receive);
   model.on("change:live_curve", refresh);
   button.addEventListener("click", () => {
+    if (page.running()) return page.stop();
+    if (place === "page") return page.start(chosenValues());
     button.disabled = true;
     say(note, "正在准备，第一次要先编译");
     model.send({ kind: "train", values: chosenValues() });
@@ -89,6 +158,7 @@ function addLiveButton(root, model, axes, chosenValues) {
   return () => {
     model.off("msg:custom", receive);
     model.off("change:live_curve", refresh);
+    page.dispose();
   };
 }
 

@@ -1,4 +1,4 @@
-"""回报曲线的探索器：一个记录好的网格，拨滑块看每一点的学习曲线；有内核时可以真的再训练一次。"""
+"""回报曲线的探索器：一个记录好的网格，拨滑块看每一点的学习曲线；也可以真的再训练一次，在网页里，或在内核里。"""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import xarray as xr
 
 from ppo_lib.config import TRACED, ConfigError, PPOConfig
 from ppo_lib.experiment import train
-from ppo_lib.widgets.base import CourseWidget, page_script, page_style
+from ppo_lib.widgets.base import page_style
+from ppo_lib.widgets.in_page import InPageTraining, trainable, training_script
 
 MISSING = 2047
 """打包之后代表 NaN 的整数，也就是 11 位全是 1。"""
@@ -95,31 +96,49 @@ FIRST_NEW_SEED = 100
 """“用真的训练验证”的种子从这里起；录下的网格用的是 0 到 4。"""
 
 
-def train_live(cfg: PPOConfig, first_seed: int = FIRST_NEW_SEED) -> LiveCallback:
-    """用真的训练验证：按 cfg 训练，只换上滑块选的动态的键，所以不重新编译。
+@dataclasses.dataclass
+class LiveTraining:
+    """用真的训练验证：按 cfg 训练，只换上滑块选的键；由 ``train_live`` 造出来。"""
 
-    种子不用 cfg.seed，从 first_seed 起：拿录过的种子重跑，会得到同样的曲线，不是新的证据。在同一点
-    再按一次，用接下来的 cfg.num_seeds 个种子，与先前的合在一起；换一点，又从 first_seed 起。
+    cfg: PPOConfig
+    first_seed: int
+    finished: dict[tuple, list[xr.Dataset]] = dataclasses.field(default_factory=dict)
+    """滑块的值 → 这一点训练完的，一次一个。"""
 
-    >>> ReturnExplorer(dataset, live=train_live(cfg))
-    """
-    finished: dict[tuple, list[xr.Dataset]] = {}  # 滑块的值 → 这一点训练完的，一次一个
-
-    def live(values: dict, show: Callable[[xr.Dataset], None]) -> None:
+    def __call__(self, values: dict, show: Callable[[xr.Dataset], None]) -> None:
+        """在内核里训练；每训练一块就 ``show(到此刻为止的指标)``。"""
         static = [name for name in values if name not in TRACED]
         if static:
             raise ConfigError(f"{'、'.join(static)} 是静态的键，换一个值要重新编译。")
-        earlier = finished.setdefault(tuple(sorted(values.items())), [])
-        seed = first_seed + len(earlier) * cfg.num_seeds
+        earlier = self.finished.setdefault(tuple(sorted(values.items())), [])
+        seed = self.first_seed + len(earlier) * self.cfg.num_seeds
         run = train(
-            dataclasses.replace(cfg, **values, seed=seed),
+            dataclasses.replace(self.cfg, **values, seed=seed),
             progress=False,
             on_chunk=lambda now: show(pooled([*earlier, now])),
         )
         if not run.interrupted:
             earlier.append(run.metrics)
 
-    return live
+    def in_page(self) -> dict:
+        """网页里的引擎要知道的；这样的配置网页里做不到时，是空的。"""
+        try:
+            config = trainable(self.cfg)
+        except ConfigError:
+            return {}
+        return dict(config=config, first_seed=self.first_seed, num_seeds=self.cfg.num_seeds)
+
+
+def train_live(cfg: PPOConfig, first_seed: int = FIRST_NEW_SEED) -> LiveTraining:
+    """用真的训练验证：按 cfg 训练，只换上滑块选的动态的键，所以在内核里不重新编译。
+
+    种子不用 cfg.seed，从 first_seed 起：拿录过的种子重跑，会得到同样的曲线，不是新的证据。在同一点
+    再按一次，用接下来的 cfg.num_seeds 个种子，与先前的合在一起；换一点，又从 first_seed 起。
+    网页里的引擎也照此办；两处的随机数不同，各合各的。
+
+    >>> ReturnExplorer(dataset, live=train_live(cfg))
+    """
+    return LiveTraining(cfg, first_seed)
 
 
 def pooled(runs: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -128,7 +147,7 @@ def pooled(runs: Sequence[xr.Dataset]) -> xr.Dataset:
     return xr.concat([run[["return"]].isel(update=slice(updates)) for run in runs], "seed")
 
 
-class ReturnExplorer(CourseWidget):
+class ReturnExplorer(InPageTraining):
     """拨滑块，看网格上那一点的学习曲线。滑块只停在记录过的值上，不插值。
 
     >>> ReturnExplorer(ds, axes=("beta_1", "clip_eps"), caption="CartPole-v1，H100，2026-11-20，12 分钟")
@@ -138,13 +157,14 @@ class ReturnExplorer(CourseWidget):
             回合走完。
         axes: 做成滑块的维。
         caption: 这些数据在什么机器上、什么时候、花了多久得来。
-        live: 有内核时，按钮“用真的训练验证”调用 ``live(values, show)``；每训练一块就
-            ``show(到此刻为止的指标)``，画进同一张图。常用 ``train_live(cfg)``。
+        live: 按钮“用真的训练验证”做什么，常用 ``train_live(cfg)``：没有内核时在网页里训练，有内核时
+            读者选在哪里。别的函数只在内核里能用：``live(values, show)`` 每训练一块就
+            ``show(到此刻为止的指标)``，画进同一张图。
         start: 一开始选在哪里，例如 ``{"beta_1": 0.9}``；不是记录过的值时取最近的。
     """
 
     title = "回报曲线探索器"
-    _esm = page_script("curves", "explorer")
+    _esm = training_script("explorer")
     _css = page_style("explorer")
 
     data = traitlets.Bytes().tag(sync=True)
@@ -156,6 +176,9 @@ class ReturnExplorer(CourseWidget):
     chosen = traitlets.Dict().tag(sync=True)  # {轴: 要的值}
     caption = traitlets.Unicode().tag(sync=True)
     live_offered = traitlets.Bool().tag(sync=True)
+    in_page = traitlets.Dict().tag(
+        sync=True
+    )  # {config, first_seed, num_seeds}；空的是网页里做不到
     live_curve = traitlets.Dict().tag(sync=True)  # {values, seeds, timesteps, returns, done, …}
 
     def __init__(
@@ -183,6 +206,7 @@ class ReturnExplorer(CourseWidget):
             chosen={axis: values[0] for axis, values in recorded.items()} | (start or {}),
             caption=caption,
             live_offered=live is not None,
+            in_page=live.in_page() if isinstance(live, LiveTraining) else {},
         )
         self._live = live
         self.on_msg(self._receive)

@@ -1,4 +1,4 @@
-// 训练场：几个 Worker 里真的训练，这里只管控件和图。WORKER_SOURCE 和 createPool 写在这一段的前面。
+// 训练场：几个 Worker 里真的训练，这里只管控件和图。engine/pool.js 写在这一段的前面。
 
 const LABELS = {
   lr: "学习率 lr", beta_1: "β₁", critic_beta_1: "Critic 的 β₁", clip_eps: "裁剪范围 ε", ent_coef: "熵的系数",
@@ -30,10 +30,10 @@ const STEPS_PER_SECOND = 30; // 演示的快慢
 const PLANE = 24;
 const SLOW = 150; // 慢动作里两步梯度下降之间等多少毫秒
 
-// ---- 一次训练的记录：{config, seeds, curves: {指标: [每个种子一列]}}
+// ---- 一次训练的记录：{config, seeds, curves: {指标: [每个种子一列]}, began、seconds 是何时开始、练了几秒}
 
 function newRun(config, seeds) {
-  return { config, seeds, curves: {}, ended: 0, diverged: "" };
+  return { config, seeds, curves: {}, ended: 0, diverged: "", began: performance.now() };
 }
 
 function record(run, { seed, update, metrics }) {
@@ -44,7 +44,6 @@ function record(run, { seed, update, metrics }) {
   }
 }
 
-const batchSize = (config) => config.num_envs * config.num_steps;
 const updatesOf = (config) => Math.floor(config.total_timesteps / batchSize(config));
 
 // 每个种子到了第几次更新里最少的那个
@@ -74,6 +73,41 @@ function write(key, value) {
   if (typeof value === "string") return ENVS[value]?.name ?? value;
   return short(value);
 }
+
+// ---- 链接：地址的 # 后面写着全部的键和种子，打开就是同样的设置，再训练一次，曲线逐位相同
+
+const MARK = "#train?";
+
+export function linkOf(address, config, seeds) {
+  const written = Object.entries({ ...config, seeds })
+    .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);
+  return `${address.split("#")[0]}${MARK}${new URLSearchParams(written)}`;
+}
+
+// 返回 {config, seeds}；没有写是 null；看不懂就抛出错误。这里只管类型，范围由引擎查（checkConfig）。
+export function readLink(hash, config, seedsNow) {
+  if (!hash.startsWith(MARK)) return null;
+  const parse = (text) => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return text;
+    }
+  };
+  const found = Object.fromEntries([...new URLSearchParams(hash.slice(MARK.length))].map(([key, text]) => [key, parse(text)]));
+  const { seeds, ...values } = { ...config, seeds: seedsNow, ...found };
+  const kind = (x) => (Array.isArray(x) ? "array" : x === null ? "number" : typeof x);
+  for (const [key, value] of Object.entries(values)) {
+    const fits = key in config && kind(value) === kind(config[key]);
+    if (!fits || (key === "env_name" && !(value in ENVS))) throw new Error(`${key} = ${JSON.stringify(value)}`);
+  }
+  const good = kind(seeds) === "array" && seeds.length > 0 && seeds.length <= 20 && seeds.every((x) => Number.isInteger(x) && x >= 0);
+  if (!good) throw new Error(`seeds = ${JSON.stringify(seeds)}`);
+  return { config: values, seeds };
+}
+
+// 没有内核的页面上，地址才是我们的
+const ownsAddress = () => Boolean(document.querySelector('script[type="application/vnd.jupyter.widget-state+json"]'));
 
 // ---- 画智能体。state 是环境的状态，见 engine/envs.c
 
@@ -125,15 +159,31 @@ function paintPlane(canvas, plane) {
 // ---- 小组件
 
 function render({ model, el }) {
-  const root = makeRoot(el, "训练场", "这里真的在训练 PPO，就在这个网页里。拨好滑块，按“训练”。");
+  const compact = model.get("compact");
+  const root = makeRoot(el, compact ? "按一下，看它学会" : "训练场",
+    compact ? "杆子要靠推小车才立得住；它现在还不会。" : "这里真的在训练 PPO，就在这个网页里。拨好滑块，按“训练”。");
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const config = () => model.get("config");
   const changeAll = (values) => setter(model, "config")({ ...config(), ...values });
   const change = (key, value) => changeAll({ [key]: value });
 
+  // ---- 摆法：小的一种先看智能体和曲线，别的都折起来
+
+  const main = add(root, "div");
+  const folded = compact ? add(root, "details") : main;
+  if (compact) {
+    root.classList.add("compact");
+    add(folded, "summary", { textContent: "自己拨一拨" });
+  }
+  const place = {};
+  const places = compact
+    ? [["stage", "buttons", "words", "chart"], ["controls", "others", "runs", "panels"]]
+    : [[], ["controls", "buttons", "words", "chart", "runs", "stage", "panels"]];
+  places.forEach((names, i) => names.forEach((name) => (place[name] = add(i ? folded : main, "div", { className: name }))));
+
   // ---- 控件
 
-  const controls = add(root, "div", { className: "controls" });
+  const { controls } = place;
   const setEnv = addRadios(controls, { label: LABELS.env_name,
     options: Object.entries(ENVS).map(([key, { name }]) => [key, name]),
     onInput: (value) => changeAll({ env_name: value, total_timesteps: ENVS[value].steps }) });
@@ -158,32 +208,34 @@ function render({ model, el }) {
 
   // ---- 按钮
 
-  const buttons = add(root, "div", { className: "buttons" });
-  const button = (text, action, className = "") => {
-    const element = add(buttons, "button", { type: "button", textContent: text, className });
+  const { buttons, others = buttons } = place;
+  others.classList.add("buttons");
+  const button = (text, action, parent = others) => {
+    const element = add(parent, "button", { type: "button", textContent: text });
     element.addEventListener("click", action);
     return element;
   };
-  const trainButton = button("训练", toggle, "main");
+  const trainButton = button("训练", toggle, buttons);
+  trainButton.className = "main";
   const stepButton = button("一次更新", step);
   const slowButton = button("慢动作", () => setSlow(!slow));
   const restartButton = button("重来", reset);
   const pinButton = button("钉住这条", pin);
-  const progress = add(root, "p", { className: "how-far" });
-  const sentence = addSentence(root);
+  const linkButton = button("复制链接", copyLink);
+  const progress = add(place.words, "p", { className: "how-far" });
+  const sentence = addSentence(place.words);
 
   // ---- 图
 
-  const drawReturn = addChart(root, { label: "回报随环境步数的变化", height: 260, paint: paintReturn });
-  addLegend(root, [[NOW, "四分位均值"], [NOW_BAND, "种子散开的范围"], [NOW_THIN, "各个种子"], [EARLIER, "先前的"]]);
-  const runList = add(root, "ul", { className: "runs" });
-  const stage = add(root, "div", { className: "stage" });
+  const drawReturn = addChart(place.chart, { label: "回报随环境步数的变化", height: compact ? 170 : 260, paint: paintReturn });
+  addLegend(compact ? place.others : place.chart, [[NOW, "四分位均值"], [NOW_BAND, "种子散开的范围"], [NOW_THIN, "各个种子"], [EARLIER, "先前的"]]);
+  const runList = add(place.runs, "ul");
+  const { stage, panels } = place;
   const drawAgent = addChart(stage, { label: "正在学的智能体", height: 150, paint: paintStage });
   const planeBox = add(stage, "div", { className: "plane" });
   const planeWords = add(planeBox, "div", { textContent: "V（位置 →，速度 ↑）" });
   const canvas = add(planeBox, "canvas", { width: PLANE, height: PLANE },
     { role: "img", "aria-label": "Critic 的 V 在位置和速度的平面上" });
-  const panels = add(root, "div", { className: "panels" });
   const drawPanels = PANELS.map(([key, label]) =>
     addChart(panels, { label: `${label}随环境步数的变化`, height: 130, paint: (...place) => paintPanel(key, label, ...place) }));
 
@@ -198,7 +250,8 @@ function render({ model, el }) {
   let frame = [0, 0, 0, 0];
   let asking = false;
   let drawn = 0;
-  const pool = createPool(WORKER_SOURCE, receive);
+  let touched = false; // 这次训练的途中动过滑块，链接里记不下
+  const pool = createPool(() => loadEngine(model), receive);
 
   function receive(message) {
     if (message.kind === "rows") {
@@ -206,11 +259,12 @@ function render({ model, el }) {
     } else if (message.kind === "done" || message.kind === "diverged") {
       run.ended += 1;
       if (message.kind === "diverged") run.diverged ||= `种子 ${message.seed}：${message.text}`;
+      run.seconds = (performance.now() - run.began) / 1000;
       if (run.ended === run.seeds.length) finish();
     } else if (message.kind === "error") {
       failed = message.text;
-      state = "done";
-      refresh();
+      pool.close();
+      finish();
     } else if (message.kind === "played") {
       asking = false;
       frames.push(...message.frames);
@@ -222,16 +276,16 @@ function render({ model, el }) {
 
   function finish() {
     state = "done";
+    frames = []; // 马上看学成的样子，不把先前要来的演完
     refresh();
   }
 
   function begin() {
-    pool.close(); // 先前的 Worker 不会再发来什么
     keepRun();
     run = newRun({ ...config() }, model.get("seeds"));
-    [frames, asking, failed] = [[], false, ""];
+    [frames, asking, failed, touched] = [[], false, "", false];
+    pool.start(run.config, run.seeds); // 先前的 Worker 都停下，不会再发来什么
     pool.pace(slow ? SLOW : 0);
-    pool.start(run.config, run.seeds);
   }
 
   // 画过的曲线留下来，淡淡的；没有钉住的只留最近几条
@@ -279,6 +333,30 @@ function render({ model, el }) {
     refresh();
   }
 
+  // 链接也写进地址栏：不许用剪贴板的页面上，从那里复制
+  async function copyLink() {
+    const link = linkOf(location.href, config(), model.get("seeds"));
+    history.replaceState(null, "", link);
+    const copied = await navigator.clipboard?.writeText(link).then(() => true, () => false);
+    const told = copied ? "链接复制好了：打开就是这些设置和种子，同一个浏览器里再训练，曲线逐位相同。"
+      : "链接写在地址栏里了，从那里复制。";
+    say(sentence, told + (touched ? "这条曲线训练的途中动过滑块，链接里只有最后的设置。" : ""));
+  }
+
+  function openLink() {
+    try {
+      const found = readLink(location.hash, config(), model.get("seeds"));
+      if (!found) return;
+      model.set("seeds", found.seeds);
+      setter(model, "config")(found.config);
+      folded.open = true;
+      root.scrollIntoView({ block: "center" });
+      say(sentence, "设置和种子都照链接里的，按“训练”。");
+    } catch (error) {
+      say(sentence, `链接里的 ${error.message} 看不懂，用的是这一页原来的设置。`);
+    }
+  }
+
   // ---- 画
 
   const pinned = () => [...earlier, run].filter((one) => one?.pinned && one.config.env_name === config().env_name);
@@ -323,10 +401,11 @@ function render({ model, el }) {
 
   // 每一帧：演一步；隔一阵重画曲线，再向 Worker 要几步和 V
   let before = 0;
+  let seen = true;
   let wanted = requestAnimationFrame(animate);
   function animate(now) {
     wanted = requestAnimationFrame(animate);
-    const live = run && (state === "running" || state === "done") && !failed;
+    const live = run && (state === "running" || state === "done") && !failed && seen;
     const pace = reduced.matches ? 2 : STEPS_PER_SECOND; // 要求少动的，每秒只换两次
     if (live && frames.length && now - before > 1000 / pace) {
       before = now;
@@ -351,6 +430,7 @@ function render({ model, el }) {
 
   function showProgress() {
     const done = run ? updatesDone(run) : 0;
+    progress.hidden = compact && !run;
     progress.textContent = run
       ? `第 ${done} 次更新，共 ${updatesOf(run.config)} 次；${run.seeds.length} 个种子`
       : `${model.get("seeds").length} 个种子，每个 ${short(config().total_timesteps / 1e4)} 万步`;
@@ -367,6 +447,10 @@ function render({ model, el }) {
     if (state === "paused") return `停在第 ${updatesDone(run)} 次更新：${told}。`;
     if (run.diverged) return `${run.diverged}${scores.length ? `到那时，${told}。` : ""}`;
     const learned = scores.filter((score) => score >= solved).length;
+    if (compact) {
+      return `练了 ${num(run.seconds, 1)} 秒：${run.seeds.length} 次训练里有 ${learned} 次学会了 ${name}` +
+        (scores.length ? `，最后平均每回合 ${num(mean(scores), 0)} 分。` : "。");
+    }
     return `训练完了：${told}；${run.seeds.length} 个种子里有 ${learned} 个到了 ${short(solved)}，也就是学会了 ${name}。`;
   }
 
@@ -423,28 +507,25 @@ function render({ model, el }) {
       const values = Object.fromEntries(moved.map((key) => [key, config()[key]]));
       Object.assign(run.config, values);
       if (moved.length) pool.set(values);
+      touched ||= moved.length > 0;
     }
     refresh();
   }
 
-  // 标签页到了后台就停，回来接着练
-  let resting = false;
-  function onVisibility() {
-    if (document.hidden && state === "running") {
-      resting = true;
-      pool.pause();
-    } else if (!document.hidden && resting) {
-      resting = false;
-      if (state === "running") pool.resume();
-    }
-  }
-
-  document.addEventListener("visibilitychange", onVisibility);
+  // 看不见的时候不演
+  const watcher = new IntersectionObserver(([entry]) => (seen = entry.isIntersecting));
+  watcher.observe(stage);
+  linkButton.hidden = !ownsAddress();
   model.on("change:config", configChanged);
   refresh();
+  if (ownsAddress()) {
+    openLink();
+    window.addEventListener("hashchange", openLink);
+  }
   return () => {
     cancelAnimationFrame(wanted);
-    document.removeEventListener("visibilitychange", onVisibility);
+    watcher.disconnect();
+    window.removeEventListener("hashchange", openLink);
     model.off("change:config", configChanged);
     pool.dispose();
   };

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import traitlets
 
-from ppo_lib.config import ConfigError, PPOConfig
-from ppo_lib.envs import GOAL
-from ppo_lib.widgets import engine
-from ppo_lib.widgets.base import CourseWidget, page_script, page_style
+from ppo_lib.config import PPOConfig
+from ppo_lib.widgets.base import page_style
+from ppo_lib.widgets.in_page import InPageTraining, trainable, training_script
 
 SLIDERS = {
     "lr": [1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 0.016, 0.03, 0.1, 1.0, 10.0],
@@ -23,32 +20,8 @@ SLIDERS = {
 }
 """每个滑块停在哪些值上。故意留了会出事的：lr = 10，gamma = 1。"""
 
-RADIOS = ("env_name", "activation")
 
-
-def trainable(cfg: PPOConfig) -> dict:
-    """配置里引擎认得的键；别的键要是改过，引擎做不到，就报错。
-
-    Raises:
-        ConfigError: 环境不是网页里有的三个，或改了网页里没有的键（例如 reward_shaping）。
-    """
-    if cfg.env_name not in GOAL:
-        raise ConfigError(
-            f"env_name = {cfg.env_name!r} 在网页里没有；允许的取值：{', '.join(GOAL)}。"
-        )
-    plain = PPOConfig()
-    for name in ("shared_trunk", "obs_scaling", "reward_shaping"):
-        if getattr(cfg, name) != getattr(plain, name):
-            raise ConfigError(f"{name} 在网页里只能是默认值 {getattr(plain, name)!r}。")
-    if len(cfg.hidden_sizes) > 3 or max(cfg.hidden_sizes) > engine.LARGEST_LAYER:
-        raise ConfigError(
-            f"hidden_sizes = {cfg.hidden_sizes!r} 在网页里不行；允许的取值："
-            f"{engine.key_spec('hidden_sizes')['allowed']}。"
-        )
-    return {name: getattr(cfg, name) for name in engine.KEYS}
-
-
-class TrainWidget(CourseWidget):
+class TrainWidget(InPageTraining):
     """拨好滑块，按“训练”：几个种子一起训练，曲线一边练一边画，旁边是正在学的智能体。
 
     >>> TrainWidget(PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=4))
@@ -58,22 +31,18 @@ class TrainWidget(CourseWidget):
 
     Args:
         cfg: 一开始的配置；种子是 cfg.seeds。
+        compact: 小的一种，封面用：先看智能体和曲线，滑块和指标折起来。
     """
 
     title = "训练场"
-    _esm = "\n".join(
-        [
-            f"const WORKER_SOURCE = {json.dumps(engine.worker_script(), ensure_ascii=False)};",
-            engine.read("pool.js"),
-            page_script("curves", "train"),
-        ]
-    )
+    _esm = training_script("train")
     _css = page_style("train")
 
     config = traitlets.Dict().tag(sync=True)  # 键 → 值，滑块改它
     sliders = traitlets.Dict(SLIDERS).tag(sync=True)
     seeds = traitlets.List().tag(sync=True)
+    compact = traitlets.Bool().tag(sync=True)
 
-    def __init__(self, cfg: PPOConfig | None = None):
+    def __init__(self, cfg: PPOConfig | None = None, *, compact: bool = False):
         cfg = cfg or PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=4)
-        super().__init__(config=trainable(cfg), seeds=list(cfg.seeds))
+        super().__init__(config=trainable(cfg), seeds=list(cfg.seeds), compact=compact)

@@ -3,6 +3,7 @@
 顺便把主题没有译的英文换成中文。
 """
 
+import hashlib
 import json
 import logging
 import re
@@ -91,6 +92,27 @@ def pack_state(state: str) -> str:
     return f'<script type="application/vnd.jupyter.widget-state+json">{packed}</script>\n'
 
 
+def set_engine_aside(page: str, static: Path) -> str:
+    """训练引擎另存为 static 里的一个文件，小组件里只留文件名：按了“训练”才去取，几章共用一份。
+
+    文件名带散列，换了引擎，浏览器不会用旧的。取的一头是 ppo_lib/widgets/engine/pool.js。
+    """
+
+    def replace(script: re.Match) -> str:
+        content = json.loads(script[1])
+        for model in content["state"].values():
+            source = model["state"].get("engine", "")
+            if source and not source.endswith(".js"):
+                name = f"engine-{hashlib.sha256(source.encode()).hexdigest()[:8]}.js"
+                text = f"window.PPO_ENGINE = {json.dumps(source, ensure_ascii=False)};\n"
+                (static / name).write_text(text, encoding="utf-8")
+                model["state"]["engine"] = name
+        packed = json.dumps(content, ensure_ascii=False).replace("</", "<\\/")
+        return f'<script type="application/vnd.jupyter.widget-state+json">{packed}</script>\n'
+
+    return WIDGET_STATE.sub(replace, page)
+
+
 GLYPH = re.compile(r'<path id="([^"]+)" (d="[^"]+" transform="scale\([\d.]+\)")/>')
 
 
@@ -109,10 +131,12 @@ def share_glyphs(text: str) -> str:
     )
 
 
-def mend(pages: list[Path], options: str) -> None:
-    """译出提示，去掉 SPARE_SCRIPTS，合并字形，让页面先出来。"""
+def mend(pages: list[Path], static: Path) -> None:
+    """译出提示，去掉 SPARE_SCRIPTS，合并字形，训练引擎另存，让页面先出来。"""
+    options = (static / "documentation_options.js").read_text(encoding="utf-8")
     for page in pages:
         text = share_glyphs(SPARE_SCRIPTS.sub("", page.read_text(encoding="utf-8")))
+        text = set_engine_aside(text, static)
         for english, chinese in TRANSLATIONS.items():
             text = text.replace(english, chinese)
         page.write_text(let_page_come_first(text, options), encoding="utf-8")
@@ -202,7 +226,7 @@ def slim_down(out: Path, styles: bool = True) -> None:
     for source_map in (out / "_static").rglob("*.map"):
         source_map.unlink()
     pages = sorted(path for path in out.rglob("*.html") if "_static" not in path.parts)
-    mend(pages, (out / "_static/documentation_options.js").read_text(encoding="utf-8"))
+    mend(pages, out / "_static")
     if styles:
         css.keep_used_rules(out / "_static", pages)
         keep_used_icons(out, pages)

@@ -1,0 +1,46 @@
+"""各章训练场的问题：照页上的配置，用网页里的引擎训练页上那几个种子，答案是折叠里说的那样。
+
+引擎是逐位确定的：这里得到的，就是读者按“训练”得到的。
+"""
+
+from ppo_lib import PPOConfig  # isort: skip  # 在 jax 之前
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_engine import call, create, in_node  # noqa: F401
+
+from ppo_lib.statistics import iqm
+
+CHAPTERS = Path(__file__).parents[1] / "chapters"
+SEEDS = 4
+
+TENTH = dict(total_timesteps=100_000)
+EIGHT = dict(update_epochs=8)
+
+ANSWERS = [  # 章；页上的一格里写着的；改动；四分位均值到 475 吗
+    ("01_overview", "total_timesteps=100_000, num_seeds=4", TENTH, False),
+    ("01_overview", "", TENTH | dict(update_epochs=4), True),
+    ("02_concepts", "num_seeds=4, gamma=0.8", dict(gamma=0.8), False),
+    ("02_concepts", "", dict(gamma=0.95), False),
+    ("02_concepts", "", dict(gamma=0.98), True),
+    ("06_gae", "num_seeds=4, gae_lambda=0.5", dict(gae_lambda=0.5), False),
+    ("06_gae", "", dict(gae_lambda=0.9), False),
+    ("06_gae", "", dict(gae_lambda=0.95), True),
+    ("07_clipping", "update_epochs=8, clip_eps=1.0", EIGHT | dict(clip_eps=1.0), False),
+    ("07_clipping", "", EIGHT | dict(clip_eps=0.2), True),
+    ("11_metrics", "num_seeds=4, beta_1=0.99", dict(beta_1=0.99), False),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter, written, changes, solved", ANSWERS)
+def test_the_folded_answer_is_what_the_reader_gets(in_node, chapter, written, changes, solved):  # noqa: F811
+    assert written in (CHAPTERS / f"{chapter}.md").read_text(encoding="utf-8")
+    cfg = PPOConfig(**dict(env_name="CartPole-v1", total_timesteps=200_000) | changes)
+    tenth = [call("update")] * cfg.num_updates
+    runs = [in_node([create(cfg, seed), *tenth]) for seed in range(SEEDS)]
+    last = [[row["return"] for row in run][-cfg.num_updates // 10 :] for run in runs]
+    scores = [np.nanmean(np.array(row, float)) for row in last]
+    assert (iqm(np.array(scores)) >= 475) == solved
