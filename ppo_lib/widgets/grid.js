@@ -195,7 +195,7 @@ function keepScore(el, id, total, name, result) {
     remember(SCORE, all);
   }
   const sum = (key) => Object.values(all).reduce((so, one) => so + one[key], 0);
-  const detail = { kind: "quiz", id, done: sum("of"), correct: sum("right"), total };
+  const detail = { kind: "guess", id, done: sum("of"), correct: sum("right"), total };
   el.dispatchEvent(new CustomEvent("ppo:progress", { bubbles: true, detail }));
   return all[name];
 }
@@ -204,7 +204,7 @@ function keepScore(el, id, total, name, result) {
 function addScore(root, id) {
   const line = add(root, "p", { className: "score" });
   const hear = ({ detail }) => {
-    if (detail?.id !== id) return;
+    if (detail?.kind !== "guess" || detail.id !== id) return;
     line.textContent = `预测的总分：${detail.correct} 分；锁定了 ${detail.total} 分里的 ${detail.done} 分。`;
   };
   document.addEventListener("ppo:progress", hear);

@@ -2,7 +2,7 @@
 
 function render({ model, el }) {
   const [id, total, name, text, options, scores, line, low, high, after] =
-    ["quiz_id", "total", "name", "text", "options", "scores", "line", "low", "high", "after"].map((key) => model.get(key));
+    ["guess_id", "total", "name", "text", "options", "scores", "line", "low", "high", "after"].map((key) => model.get(key));
   const root = makeRoot(el, "先猜，再看", text);
   const passed = scores.map((seeds) => iqm(seeds) >= line);
   let locked = recall(SCORE, {})[name]; // 锁定过的：{right, of, given}
@@ -37,7 +37,7 @@ function render({ model, el }) {
 
   function words() {
     if (!locked) return given.size ? `圈了 ${given.size} 个。锁定以后不能改。` : "圈出你认为过线的；一个也不过，就直接锁定。";
-    return `${locked.of} 个值猜对 ${locked.right} 个。过线的是 ${options.filter((_, i) => passed[i]).join("、") || "（一个也没有）"}。${after}`;
+    return `${locked.of} 个值猜对 ${locked.right} 个（✓ 猜对，✗ 猜错）。过线的是 ${options.filter((_, i) => passed[i]).join("、") || "（一个也没有）"}。${after}`;
   }
 
   function refresh() {

@@ -55,7 +55,7 @@ function render({ model, el }) {
   const drawCurves = addChart(root, { label: "A 和 B 的回报随环境步数的变化", height: 260, paint });
   addLegend(root, STYLES.map(({ letter: name, middle }) => [middle, `${name} 的四分位均值（细线是各个种子）`]));
   const ranking = add(root, "div", { className: "ranking" });
-  const fillRanks = addTable(ranking, "这一批种子的前五名", ["格", "这一批", "名次", "上一批的名次", "五个种子的名次"]);
+  const fillRanks = addTable(ranking, "这一批种子的前五名", ["格", "成绩", "这一批第几", "上一批第几", "五个种子第几"]);
   const rankWords = add(ranking, "p", {}, { role: "status", "aria-live": "polite" });
   let setFixed = () => {};
   let setPlace = () => {};

@@ -78,7 +78,7 @@ class SearchGame(CourseWidget):
     一个总分，用事件 ``ppo:progress`` 报给数进度的脚本。
 
     Args:
-        quiz_id: 总分的编号。
+        guess_id: 总分的编号。
         hunts: 可以找的网格。
         total: 这一页的总分。
         budget: 试探几次。
@@ -89,13 +89,13 @@ class SearchGame(CourseWidget):
     _esm = page_script("curves", "grid", "search")
     _css = page_style("lab")
 
-    quiz_id = traitlets.Unicode().tag(sync=True)
+    guess_id = traitlets.Unicode().tag(sync=True)
     total = traitlets.Int().tag(sync=True)
     budget = traitlets.Int().tag(sync=True)
     most = traitlets.Int().tag(sync=True)
     boards = traitlets.List().tag(sync=True)
 
-    def __init__(self, quiz_id: str, hunts: Sequence[Hunt], *, total: int, budget: int = 15, most: int = 3):  # fmt: skip
+    def __init__(self, guess_id: str, hunts: Sequence[Hunt], *, total: int, budget: int = 15, most: int = 3):  # fmt: skip
         boards = [
             hunt.board.spec(hunt.scores.transpose(*hunt.board.axes, "seed").values)
             | {
@@ -107,7 +107,9 @@ class SearchGame(CourseWidget):
         ]
         if any(most >= board["num_seeds"] for board in boards):
             raise ValueError(f"most = {most} 太大；每格至少要留一个种子揭晓。")
-        super().__init__(quiz_id=quiz_id, boards=boards, total=total, budget=budget, most=most)
+        super().__init__(
+            guess_id=guess_id, boards=boards, total=total, budget=budget, most=most
+        )
 
 
 class HeatMap(CourseWidget):
@@ -160,7 +162,7 @@ class Prediction(CourseWidget):
     """先圈出哪些取值过线，锁定，才看得到结果；猜对一个值得一分，锁定以后不能改。
 
     Args:
-        quiz_id: 总分的编号。
+        guess_id: 总分的编号。
         name: 这一处的编号，页上不重复。
         text: 题目。
         scores: (轴, seed)，一个取值一行。
@@ -174,7 +176,7 @@ class Prediction(CourseWidget):
     _esm = page_script("curves", "grid", "guess")
     _css = page_style("lab")
 
-    quiz_id = traitlets.Unicode().tag(sync=True)
+    guess_id = traitlets.Unicode().tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)
     text = traitlets.Unicode().tag(sync=True)
     options = traitlets.List().tag(sync=True)
@@ -185,11 +187,11 @@ class Prediction(CourseWidget):
     total = traitlets.Int().tag(sync=True)
     after = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, quiz_id: str, name: str, text: str, scores: xr.DataArray, **settings):
+    def __init__(self, guess_id: str, name: str, text: str, scores: xr.DataArray, **settings):
         if scores.ndim != 2 or scores.dims[1] != "seed":
             raise ValueError(f"scores 的维是 {', '.join(scores.dims)}；应当是一个轴和 seed。")
         super().__init__(
-            quiz_id=quiz_id,
+            guess_id=guess_id,
             name=name,
             text=text,
             options=[f"{x:g}" for x in scores[scores.dims[0]].values],

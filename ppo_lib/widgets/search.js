@@ -1,5 +1,7 @@
 // 十五次试探：每次看到一个种子；交出一格，猜没看过的种子，再揭晓。
 
+const LISTED = 6; // 看过的格，列出最高的几格
+
 // 第 seed 局里，一格的种子按什么次序出现：mulberry32 洗牌，重开网页也不变
 export function deal(seed, cell, count) {
   let state = (seed + 0x9e3779b9 * (cell + 1)) | 0;
@@ -23,7 +25,7 @@ export function beaten(quantiles, score) {
 }
 
 function addTries(parent) {
-  const box = add(parent, "ol", { className: "tries" }, { "aria-label": "看过的格，平均高的在前" });
+  const box = add(parent, "ol", { className: "tries" }, { "aria-label": "看到的最高的几格" });
   return (rows, onHand) => {
     box.replaceChildren();
     for (const { text, cell } of rows) {
@@ -38,7 +40,7 @@ function addTries(parent) {
 
 function render({ model, el }) {
   const boards = model.get("boards").map((board) => ({ ...board, scores: unpack(board) }));
-  const [budget, most, id, total] = ["budget", "most", "quiz_id", "total"].map((name) => model.get(name));
+  const [budget, most, id, total] = ["budget", "most", "guess_id", "total"].map((name) => model.get(name));
   const root = makeRoot(el, "十五次试探", `点一格，训练一次，看到一个种子的成绩；同一格再点，是另一个种子（最多看 ${most} 个）。` +
     "用完之后交出一格。键盘：方向键走，回车试。");
   const kept = recall("ppo:search", { board: 0, games: {}, finished: {} });
@@ -105,16 +107,19 @@ function render({ model, el }) {
 
   function probe(i, j) {
     const cell = cellOf(sizes(), view().places(i, j));
-    if (left() === 0) message = "试探用完了：在下面选一格交出去。";
-    else if (times(cell) === most) message = `这一格看过 ${most} 个种子了，剩下的留到揭晓。`;
+    if (over()) return;
+    if (left() === 0) {
+      if (times(cell)) return hand(cell);
+      message = "没有试过的不能交。";
+    } else if (times(cell) === most) message = `这一格看过 ${most} 个种子了，剩下的留到揭晓。`;
     else {
       game().probes.push(cell);
       message = `${where(cell)}：${num(seen(cell).at(-1), 0)}。`;
     }
-    if (game().handed !== null) message = "";
     refresh();
   }
 
+  // 锁定之前，可以换一格交
   function hand(cell) {
     game().handed = cell;
     message = "";
@@ -138,7 +143,7 @@ function render({ model, el }) {
   function words() {
     if (over()) return ending();
     if (game().handed !== null) return `你交出了 ${where(game().handed)}，看到的是 ${num(mean(seen(game().handed)), 0)}。先猜，再揭晓。`;
-    const ask = left() ? `还剩 ${left()} 次。` : "用完了。在下面选一格交出去。";
+    const ask = left() ? `还剩 ${left()} 次。` : "用完了：点一格试过的，交出去。";
     return `${message}${ask}`;
   }
 
@@ -174,7 +179,7 @@ function render({ model, el }) {
     const count = times(cell);
     const state = !scores.length ? "没试过" : `${over() ? "五个种子的四分位均值" : `看过 ${count} 个种子，平均`} ${num(score, 0)}`;
     return { text: scores.length ? num(score, 0) : "·", level: level(score), pressed: cell === game().handed,
-      mark: count ? "●".repeat(count) : "", name: `${where(cell)}：${state}`, disabled: left() === 0 };
+      mark: count ? "●".repeat(count) : "", name: `${where(cell)}：${state}`, disabled: over() || (left() === 0 && !count) };
   }
 
   function paint(svg, width, height) {
@@ -222,8 +227,8 @@ function render({ model, el }) {
     if (sliced()) setSlice(board.axes[0].values[place]);
     draw({ ...view(), cell: paintCell });
     const tried = [...new Set(game().probes)].sort((a, b) => mean(seen(b)) - mean(seen(a)));
-    const rows = tried.map((cell) => ({ cell, text: `${where(cell)}：${seen(cell).map((x) => num(x, 0)).join("、")}` }));
-    list(over() ? [] : rows, left() === 0 && game().handed === null ? hand : null);
+    const rows = tried.slice(0, LISTED).map((cell) => ({ cell, text: `${where(cell)}：${seen(cell).map((x) => num(x, 0)).join("、")}` }));
+    list(over() ? [] : rows, left() === 0 ? hand : null);
     askGuess();
     drawReveal();
     root.querySelector(".chart").hidden = !over();
