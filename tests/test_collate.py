@@ -39,7 +39,11 @@ def test_wrong_predictions_do_not_spoil_the_quizzes():
     lab = next(page for page in BOOK if "lab" in page)
     guesses = {"guess:lab": {"done": True, "correct": 20, "total": 43}}
     one = collate.read("a", export({lab: guesses}), BOOK)
-    assert one.done[lab] == {"guess:lab"} and (one.correct, one.answered, one.unknown) == (0, 0, 0)
+    assert one.done[lab] == {"guess:lab"} and (one.correct, one.answered, one.unknown) == (
+        0,
+        0,
+        0,
+    )
 
 
 def test_every_chapter_has_exercises_a_checklist_and_a_quiz():

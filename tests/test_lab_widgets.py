@@ -303,7 +303,7 @@ def test_two_pinned_cells_are_compared(open_widgets):  # noqa: F811
     after = curves(page)
     assert after[:6] == before[:6] and after[6:] != before[6:]
     held = page.locator(".cells .chosen").all()
-    assert [x.locator(".mark").inner_text() for x in held] == ["B●", "A○"]
+    assert [x.locator(".sign").inner_text() for x in held] == ["B●", "A○"]
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ function addCells(parent, { label, onPress }) {
       button.classList.toggle("chosen", Boolean(pressed));
       button.replaceChildren();
       add(button, "span", { textContent: text });
-      if (mark) add(button, "span", { className: "mark", textContent: mark });
+      if (mark) add(button, "span", { className: "sign", textContent: mark });
       button.setAttribute("aria-label", name);
       if (pressed !== undefined) button.setAttribute("aria-pressed", String(Boolean(pressed)));
       if (disabled) button.setAttribute("aria-disabled", "true");
