@@ -509,7 +509,7 @@ check_clip_eps_compensates = AnswerExercise(
             hint="还漏了 {missing} 个。把每个值都看一遍。",
         )
     },
-    praise=f"一共 {len(RESCUING)} 个。有一个与别的不挨着：信不信它，下一节换种子再看。",
+    praise=f"一共 {len(RESCUING)} 个。有一个与别的不挨着：信不信它，后面换种子再看。",
 )  # fmt: skip
 
 
