@@ -29,15 +29,28 @@ def finished(count: int) -> dict:
 
 
 def test_items_are_named_as_the_page_names_them():
-    source = '- [ ] 练习 6.1 做完了\n\n- [ ] 我能算 $\\hat A_t$ 和 `calculate_gae`，\n  还有**两行**\n\nQuiz(\n    "gae",\n'
-    exercise, check, quiz = collate.items_of(source)
-    assert (exercise, quiz) == ("exercise:6.1", "quiz:gae") and check.startswith("check:")
+    source = '- [ ] 练习 6.1 做完了\n\n- [ ] 我能算 $\\hat A_t$ 和 `calculate_gae`，\n  还有**两行**\n\nQuiz(\n    "gae",\nsearch_game("lab")'
+    exercise, check, quiz, guess = collate.items_of(source)
+    assert (exercise, quiz, guess) == ("exercise:6.1", "quiz:gae", "guess:lab")
+    assert check.startswith("check:")
+
+
+def test_wrong_predictions_do_not_spoil_the_quizzes():
+    lab = next(page for page in BOOK if "lab" in page)
+    guesses = {"guess:lab": {"done": True, "correct": 20, "total": 43}}
+    one = collate.read("a", export({lab: guesses}), BOOK)
+    assert one.done[lab] == {"guess:lab"} and (one.correct, one.answered, one.unknown) == (
+        0,
+        0,
+        0,
+    )
 
 
 def test_every_chapter_has_exercises_a_checklist_and_a_quiz():
     assert len(BOOK) == 16
     for page, items in BOOK.items():
-        assert {x.partition(":")[0] for x in items} == {"exercise", "check", "quiz"}, page
+        kinds = {x.partition(":")[0] for x in items} - {"guess"}  # 只有实验室有预测
+        assert kinds == {"exercise", "check", "quiz"}, page
         assert len(items) == len(set(items))
 
 

@@ -1,12 +1,13 @@
 // 检查清单和进度：做过什么，记在这台设备的浏览器里（localStorage），不上传。
 //
 // 存的是 {页: {项: {done, correct, total}}}。项是 "check:编号"（检查清单，编号由文字算出）、
-// "exercise:题号"（读者自己勾的“练习 7.1 做完了”）或 "quiz:编号"（小测验用事件 ppo:progress 报来；练习也可以这样报）。
+// "exercise:题号"（读者自己勾的“练习 7.1 做完了”）、"quiz:编号"（小测验用事件 ppo:progress 报来；练习也可以这样报）
+// 或 "guess:编号"（实验室里锁定的预测，也是报来的）。
 // 每页有哪些项，做书时由 extension/progress.py 写进 PPO_PAGES。
 (() => {
   "use strict";
   const KEY = "ppo-progress";
-  const KINDS = { check: "检查清单", quiz: "小测验", exercise: "练习" };
+  const KINDS = { check: "检查清单", quiz: "小测验", exercise: "练习", guess: "预测" };
   const here = DOCUMENTATION_OPTIONS.pagename;
   let kept = {};
   let canSave = true; // 存不进浏览器时，至少这一页还记得
@@ -159,7 +160,7 @@
   document.addEventListener("ppo:progress", ({ detail }) => {
     // done 是答了几题，或者做完没有
     const { kind, id, done, correct, total } = detail;
-    if (kind !== "quiz" && kind !== "exercise") return;
+    if (!["quiz", "exercise", "guess"].includes(kind)) return;
     const finished = typeof done === "number" ? done >= total : Boolean(done);
     const item = `${kind}:${id}`;
     const result = tidy({ [here]: { [item]: { done: finished, correct, total } } })[here][item];

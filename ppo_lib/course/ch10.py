@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from omegaconf import OmegaConf
+from scipy.special import comb
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.exercises import (
@@ -27,6 +28,7 @@ from ppo_lib.recorded import load_grid, thin
 from ppo_lib.statistics import bootstrap_band, final_scores, iqm
 from ppo_lib.widgets.explorer import ReturnExplorer, train_live
 from ppo_lib.widgets.explorer import check_dataset as accept
+from ppo_lib.widgets.lab import Board, HeatMap, Hunt, Prediction, RandomSearch, SearchGame
 
 # ---------------------------------------------------------------- 实验
 
@@ -49,9 +51,20 @@ EXPERIMENTS = {
             "β₁ 0.999，lr 0.0005": dict(beta_1=0.999, lr=5e-4),
         },
         points=25,
-    )
+    ),
+    "cliff": Experiment(
+        PPOConfig(
+            env_name="CartPole-v1",
+            total_timesteps=200_000,
+            seed=NEW_SEED,
+            num_seeds=5,
+            update_epochs=8,
+        ),
+        {f"β₁ {beta_1:g}": dict(beta_1=beta_1) for beta_1 in (0.9, 0.95, 0.99, 0.999)},
+        points=20,
+    ),
 }
-"""网格里惹眼的几格，换二十个没有用过的种子再训练一遍。"""
+"""fresh_seeds：网格里惹眼的几格，换二十个没有用过的种子再训练一遍。cliff：一次更新走 32 步时，β₁ 的悬崖在哪里。"""
 
 
 # ---------------------------------------------------------------- 网格
@@ -198,6 +211,29 @@ def search(table, cells: int, seeds: int, trials: int = 2000) -> tuple[float, fl
     )
 
 
+def random_search(table, budget: int) -> RandomSearch:
+    """闭着眼睛的人：从全部（格，种子）里随机看 budget 个，不重复，交出看到的最高的一格。精确地算，不抽样。
+
+    每一对被看到的机会相同，所以最高的一个不超过 x 的概率，只要数有几对不超过 x；几对并列时，机会均分。
+    “没看过的”是那一格其余种子的平均。
+
+    Args:
+        table: (格, 种子) 录下的成绩。
+    """
+    table = np.asarray(table, float)
+    seen = table.ravel()
+    hidden = ((table.sum(axis=1, keepdims=True) - table) / (table.shape[1] - 1)).ravel()
+    ordered = np.sort(seen)
+    below, upto = (np.searchsorted(ordered, seen, side) for side in ("left", "right"))
+    ways = comb(upto, budget) - comb(below, budget)  # 最高的恰好是这个成绩的取法
+    chance = ways / comb(seen.size, budget) / (upto - below)
+    order = np.argsort(hidden)
+    places = np.searchsorted(np.cumsum(chance[order]), (np.arange(100) + 0.5) / 100)
+    return RandomSearch(
+        float(chance @ seen), float(chance @ hidden), hidden[order][places].round(2).tolist()
+    )
+
+
 def repeat_search(table, cells: int, choose: Callable, trials: int) -> tuple[float, float]:
     """随机取 cells 格，交给 choose(rows) → (第几格, 用了几个种子)，看挑中的那格。重复 trials 次，求平均。"""
     rng = np.random.default_rng(0)
@@ -315,10 +351,96 @@ def heat_map(ax: Axes, scores: xr.DataArray, task: str, title: str) -> None:
         spine.set_visible(False)
 
 
-# ---------------------------------------------------------------- 六个挑战
+# ---------------------------------------------------------------- 半小时的游戏
 
 USUAL = dict(clip_eps=0.2, ent_coef=0.003)
 MIDDLE = dict(beta_1=0.9, ent_coef=0.03)  # 挑战五的第一问
+
+
+def board(name: str, label: str, grid: str | None = None, **cell: float) -> Board:
+    """一张网格；cell 里的键固定住。"""
+    runs = load_grid(grid or name).sel(cell, drop=True)
+    task = task_of(grid or name)
+    return Board(name, label, runs, *RANGE[task], PASS[task])
+
+
+def hunt(board: Board, tolerance: float) -> Hunt:
+    """把一张网格变成可以找的。"""
+    scores = final_scores(board.runs)
+    table = scores.transpose(..., "seed").values.reshape(-1, scores.sizes["seed"])
+    return Hunt(board, scores, random_search(table, BUDGET), tolerance)
+
+
+BUDGET = 15
+"""试探几次。"""
+
+
+@functools.cache
+def hunts() -> tuple[Hunt, ...]:
+    """十五次试探的两张网格：大而有平地的，小而全是噪声的。"""
+    return (
+        hunt(board("mountain_car", "MountainCar，288 格"), 5),
+        hunt(board("noisy", "CartPole，β₁ = 0.999，36 格", "cartpole", beta_1=0.999), 30),
+    )
+
+
+def search_game(guess_id: str) -> SearchGame:
+    """第一关的小组件。guess_id 是总分的编号，写在页面里，收进度的程序从那里读到它。"""
+    return SearchGame(guess_id, hunts(), total=TOTAL, budget=BUDGET)
+
+
+LUCKY = dict(beta_1=0.95, clip_eps=0.3, ent_coef=0.003)
+"""CartPole 的网格里孤零零过了线的一格，和它旁边的一格。"""
+BESIDE = dict(beta_1=0.95, clip_eps=0.2, ent_coef=0.003)
+
+
+def heat_map_game() -> HeatMap:
+    """第二关的小组件：四张网格。"""
+    usual = dict(beta_1=0.9, clip_eps=0.2, ent_coef=0.03)
+    return HeatMap(
+        [
+            board("cartpole", "CartPole：β₁、ε、熵"),
+            board("cartpole_lr", "CartPole：β₁、lr"),
+            board("mountain_car", "MountainCar：β₁、ε、熵"),
+            board("mountain_car_lr", "MountainCar：β₁、lr"),
+        ],
+        {
+            "cartpole": (LUCKY, BESIDE),
+            "cartpole_lr": (dict(beta_1=0.0, lr=8e-3), dict(beta_1=0.9, lr=8e-3)),
+            "mountain_car": (usual, usual | dict(clip_eps=0.5)),
+            "mountain_car_lr": (dict(beta_1=0.9, lr=8e-3), dict(beta_1=0.0, lr=8e-3)),
+        },
+        {"cartpole": "ent_coef", "mountain_car": "beta_1"},
+    )
+
+
+PREDICTIONS = {
+    "一": ("CartPole，ε 0.2，熵的系数 0.003。哪些 β₁ 过 475？", "cartpole", dict(USUAL)),
+    "二": ("CartPole，β₁ 0.95，熵的系数 0.003。哪些 ε 过 475？", "cartpole", dict(beta_1=0.95, ent_coef=0.003)),
+    "三": ("CartPole，β₁ 0.95，ε 0.2。哪些 lr 过 475？", "cartpole_lr", dict(beta_1=0.95)),
+    "四": ("MountainCar，β₁ 0.9，ε 0.2。哪些熵的系数过 -130？", "mountain_car", dict(beta_1=0.9, clip_eps=0.2)),
+    "五": ("MountainCar，β₁ 0.9，熵的系数 0.03。哪些 ε 过 -130？", "mountain_car", dict(MIDDLE)),
+    "六": ("MountainCar，lr 0.016，是默认的四倍。哪些 β₁ 过 -130？", "mountain_car_lr", dict(lr=1.6e-2)),
+}  # fmt: skip
+"""六个预测：题目、网格、固定的键；剩下的那个键就是要猜的。"""
+
+TOTAL = len(("mountain_car", "noisy")) + sum(
+    grid_scores(grid).sel(cell).size // 5 for _, grid, cell in PREDICTIONS.values()
+)
+"""总分：试探的两张网格各一分，预测里一个取值一分。"""
+
+
+def prediction(guess_id: str, which: str) -> Prediction:
+    """第几个预测的小组件。"""
+    text, grid, cell = PREDICTIONS[which]
+    task = task_of(grid)
+    low, high = RANGE[task]
+    return Prediction(
+        guess_id, which, text, grid_scores(grid).sel(cell), line=PASS[task], low=low, high=high, total=TOTAL
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- 六个挑战
 
 
 def line(name: str, axis: str, **cell: float) -> dict[float, float]:
@@ -387,7 +509,7 @@ check_clip_eps_compensates = AnswerExercise(
             hint="还漏了 {missing} 个。把每个值都看一遍。",
         )
     },
-    praise=f"一共 {len(RESCUING)} 个。有一个与别的不挨着：信不信它，下一节换种子再看。",
+    praise=f"一共 {len(RESCUING)} 个。有一个与别的不挨着：信不信它，后面换种子再看。",
 )  # fmt: skip
 
 

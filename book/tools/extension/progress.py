@@ -80,7 +80,7 @@ def name_checkboxes(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def widget_items(env: BuildEnvironment, docname: str) -> list[str]:
-    """页面上小测验和练习的编号：小组件的状态里有 quiz_id 或 exercise_id 的那些。"""
+    """页面上小测验、练习和预测的编号：小组件的状态里有 quiz_id、exercise_id 或 guess_id 的那些。"""
     files = getattr(env, "nb_metadata", {}).get(docname, {}).get("js_files", {})
     state = files.get("ipywidgets_state")
     if not state:
@@ -89,7 +89,7 @@ def widget_items(env: BuildEnvironment, docname: str) -> list[str]:
     return [
         f"{kind}:{model['state'][f'{kind}_id']}"
         for model in models
-        for kind in ("quiz", "exercise")
+        for kind in ("quiz", "exercise", "guess")
         if model["state"].get(f"{kind}_id")
     ]
 

@@ -28,7 +28,7 @@ OUT = ROOT / "_build/progress"
 LARGEST = 2**20
 """一个进度文件至多多少字节；全做完的约 10 KB。"""
 
-ITEM = re.compile(r"(check|exercise|quiz):\S+")
+ITEM = re.compile(r"(check|exercise|quiz|guess):\S+")
 
 # ---- 书里有什么 ----------------------------------------------------------------
 
@@ -45,14 +45,16 @@ def chapters() -> dict[str, list[str]]:
 
 
 def items_of(source: str) -> list[str]:
-    """一章的源里的勾选框和小测验的编号。"""
+    """一章的源里的勾选框、小测验和预测的编号。"""
     boxes = "\n".join(re.findall(r"^- \[ \] .*(?:\n  .*)*", source, re.MULTILINE))
     settings = {"myst_enable_extensions": {"tasklist", "dollarmath"}, "myst_enable_checkboxes": True, "report_level": 5}  # fmt: skip
     tree = publish_doctree(boxes, parser=Parser(), settings_overrides=settings)
     name_checkboxes(None, tree)
     written = "".join(node.astext() for node in tree.findall(nodes.raw))
     quizzes = re.findall(r'\bQuiz\(\s*"([^"]+)"', source)
-    return re.findall(r'data-progress="([^"]+)"', written) + [f"quiz:{name}" for name in quizzes]  # fmt: skip
+    guesses = re.findall(r'\bsearch_game\(\s*"([^"]+)"', source)
+    asked = [f"quiz:{name}" for name in quizzes] + [f"guess:{name}" for name in guesses]
+    return re.findall(r'data-progress="([^"]+)"', written) + asked
 
 
 # ---- 一个人的进度 ---------------------------------------------------------------
@@ -97,8 +99,9 @@ def read(student: str, content: bytes, book: dict[str, list[str]]) -> Progress:
                 unknown += 1
             elif result["done"]:
                 done[page].add(item)
-                correct += result.get("correct", 0)
-                answered += result.get("total", 0)
+                if item.startswith("quiz:"):  # 预测猜错是常事，不算进小测验
+                    correct += result.get("correct", 0)
+                    answered += result.get("total", 0)
     return Progress(student, done, correct, answered, unknown)
 
 
