@@ -473,6 +473,7 @@ def chapter_total(page) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("desk", PAGES, indirect=True)
 def test_every_checkbox_is_counted_and_labelled(desk):
     name, (page, *_) = desk
     boxes = page.eval_on_selector_all(
@@ -664,6 +665,7 @@ def test_boxes_work_where_nothing_can_be_stored(open_page, before):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("desk", PAGES, indirect=True)
 def test_a_page_stays_light(desk, book_html):
     """一页连同它载入的一切，gzip 后不到 700 kB，回放的数据不计。"""
     name, visit = desk
