@@ -48,7 +48,7 @@ $(READY):
 	  && $(INSTALL) $(LOCKED) -r requirements.lock \
 	  && $(INSTALL) --no-deps --no-build-isolation --editable .; } >$(INSTALL_LOG) 2>&1 || { \
 	  grep ERROR $(INSTALL_LOG) | tail -n 3 >&2; \
-	  echo "没有装好，pip 的全文在 $(INSTALL_LOG)。这个盘还剩 $$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}') MB，要 2600 MB 以上；" >&2; \
+	  echo "没有装好，pip 的全文在 $(INSTALL_LOG)。这个盘还剩 $$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}') MB，要 2200 MB 以上；" >&2; \
 	  echo "空间够的话，请检查网络（要用镜像，先设好 pip 的 index-url），再运行一次：装过的不会重装。" >&2; exit 1; }
 	@rm -f $(VENV)/.ready-*
 	@touch $@
@@ -93,6 +93,8 @@ lock: setup
 	  --no-emit-index-url --no-annotate --no-header requirements-colab.in --output-file requirements-colab.lock
 	$(PY) -m uv pip compile --quiet --no-deps --universal --python-version 3.12 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header requirements-newest.in --output-file requirements-newest.lock
+	$(PY) -m uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header requirements-zig.in --output-file requirements-zig.lock
 	$(PY) -m book.tools.generate.environment
 
 clean:

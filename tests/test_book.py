@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -140,23 +141,24 @@ def test_server_moves_on_when_a_port_is_taken(tmp_path):
 
 
 class Visit(NamedTuple):
-    """打开的一页，和打开以来的出错记录、外部网站。"""
+    """打开的一页，和打开以来的出错记录、外部网站、要过的网址。"""
 
     page: object
     errors: list[str]
     hosts: set[str]
+    urls: list[str]
 
 
-@pytest.fixture
-def open_url(browser):
-    """打开一个网址。外部请求一律拦下，读者那里也常常不通；出错和失败的请求都记下来。"""
+@contextmanager
+def visits(browser):
+    """打开一个网址的函数。外部请求一律拦下，读者那里也常常不通；出错和失败的请求都记下来。"""
     contexts = []
 
     def open_(url: str, width: int = 1280, context=None, before: str = "", theme="light"):
         if context is None:
             context = browser.new_context(viewport={"width": width, "height": 900})
             contexts.append(context)
-        page, errors, hosts = context.new_page(), [], set()
+        page, errors, hosts, urls = context.new_page(), [], set(), []
         own = url.split("/", 3)[:3]  # 协议和主机
 
         def block_foreign(route):
@@ -176,6 +178,7 @@ def open_url(browser):
                 errors.append(f"{response.status} {response.url}")
 
         page.route("**/*", block_foreign)
+        page.on("request", lambda request: urls.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("requestfailed", note_failure)
         page.on("response", note_response)
@@ -191,11 +194,17 @@ def open_url(browser):
         if before:
             page.add_init_script(before)
         page.goto(url, wait_until="load")
-        return Visit(page, errors, hosts)
+        return Visit(page, errors, hosts, urls)
 
     yield open_
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_url(browser):
+    with visits(browser) as open_:
+        yield open_
 
 
 @pytest.fixture
@@ -224,6 +233,16 @@ def open_file(open_url, unpacked):
 EVERY_PAGE = [*PAGES, "search", "genindex"]
 
 
+@pytest.fixture(scope="module", params=EVERY_PAGE)
+def desk(request, browser, book_url):
+    """(页名, 在电脑上打开的这一页)。只看不动，所以几个测试合看一次。"""
+    query = f"?q={quote('优势函数')}" if request.param == "search" else ""
+    with visits(browser) as open_:
+        visit = open_(f"{book_url}/{request.param}.html{query}")
+        visit.page.wait_for_load_state("networkidle")
+        yield request.param, visit
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_in_the_book(book_html, page):
@@ -233,16 +252,24 @@ def test_page_is_in_the_book(book_html, page):
     assert "Toggle primary sidebar" not in html
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", EVERY_PAGE)
-def test_page_opens_without_errors_or_overflow(open_page, name, width):
-    page, errors, hosts = open_page(f"{name}.html", width)
-    page.wait_for_load_state("networkidle")
-    assert errors == []
-    assert hosts == set()
-    scroll_width = page.evaluate("document.documentElement.scrollWidth")
+def opens_well(visit: Visit, width: int) -> None:
+    """没有出错，没有外部请求，不比屏幕宽。"""
+    assert (visit.errors, visit.hosts) == ([], set())
+    scroll_width = visit.page.evaluate("document.documentElement.scrollWidth")
     assert scroll_width <= width, f"页面宽 {scroll_width}，比屏幕的 {width} 宽"
+
+
+@pytest.mark.slow
+def test_page_opens_without_errors_or_overflow(desk):
+    opens_well(desk[1], 1280)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY_PAGE)
+def test_page_opens_on_a_phone_without_errors_or_overflow(open_page, name):
+    visit = open_page(f"{name}.html", width=390)
+    visit.page.wait_for_load_state("networkidle")
+    opens_well(visit, 390)
 
 
 @pytest.mark.slow
@@ -280,14 +307,14 @@ def test_every_part_of_a_figure_is_on_its_page(book_html):
 
 @pytest.mark.slow
 def test_front_page_leads_to_the_cover(open_page):
-    page, errors, _ = open_page("index.html")
+    page, errors, *_ = open_page("index.html")
     page.wait_for_url("**/book/index.html")
     assert errors == []
 
 
 @pytest.mark.slow
 def test_the_favicon_is_there(open_page):
-    page, _, _ = open_page("chapters/01_overview.html")
+    page, *_ = open_page("chapters/01_overview.html")
     status = page.evaluate(
         "fetch(document.querySelector('link[rel~=icon]').href).then(got => got.status)"
     )
@@ -300,14 +327,14 @@ def test_the_favicon_is_there(open_page):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_PAGE)
 def test_page_opens_from_disk(open_file, name):
-    page, errors, hosts = open_file(f"{name}.html")
+    page, errors, hosts, _ = open_file(f"{name}.html")
     page.wait_for_load_state("networkidle")
     assert (errors, hosts) == ([], set())
 
 
 @pytest.mark.slow
 def test_the_whole_book_can_be_leafed_through_from_disk(open_file):
-    page, errors, _ = open_file("index.html")
+    page, errors, *_ = open_file("index.html")
     page.wait_for_url("**/book/index.html")
     for name in PAGES[1:]:
         page.locator(".prev-next-area a.right-next").click()
@@ -319,7 +346,7 @@ def test_the_whole_book_can_be_leafed_through_from_disk(open_file):
 
 @pytest.mark.slow
 def test_figures_formulas_and_boxes_work_from_disk(open_file):
-    page, errors, _ = open_file("chapters/01_overview.html")
+    page, errors, *_ = open_file("chapters/01_overview.html")
     page.wait_for_selector("mjx-container mjx-mi")
     page.evaluate("document.fonts.ready")
     fonts = page.evaluate(
@@ -338,7 +365,7 @@ def test_figures_formulas_and_boxes_work_from_disk(open_file):
 @pytest.mark.slow
 def test_search_works_from_disk(open_file):
     """结果和次序都一样，只是没有摘要：浏览器不许一页读磁盘上的另一页。"""
-    page, errors, _ = open_file("book/index.html")
+    page, errors, *_ = open_file("book/index.html")
     page.locator(".search-button-field").click()
     page.locator("dialog input[name=q]").fill("优势函数")
     page.keyboard.press("Enter")
@@ -398,7 +425,7 @@ def search_results(page) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("query", FIRST_RESULT)
 def test_search_finds_the_right_page_first(open_page, query):
-    page, errors, _ = open_page(f"search.html?q={quote(query)}")
+    page, errors, *_ = open_page(f"search.html?q={quote(query)}")
     first = search_results(page)[0]
     assert FIRST_RESULT[query] in first
     if FIRST_RESULT[query] == GLOSSARY:
@@ -409,7 +436,7 @@ def test_search_finds_the_right_page_first(open_page, query):
 @pytest.mark.slow
 @pytest.mark.parametrize("query", ["优势函数裁剪", "什么是优势函数", "advantages", "gae"])
 def test_search_understands_loose_queries(open_page, query):
-    page, _, _ = open_page(f"search.html?q={quote(query)}")
+    page, *_ = open_page(f"search.html?q={quote(query)}")
     links = search_results(page)
     assert any(GLOSSARY in link for link in links)
     assert len(links) == len(set(links))
@@ -417,7 +444,7 @@ def test_search_understands_loose_queries(open_page, query):
 
 @pytest.mark.slow
 def test_search_explains_a_term_in_place(open_page):
-    page, _, _ = open_page(f"search.html?q={quote('截断')}")
+    page, *_ = open_page(f"search.html?q={quote('截断')}")
     page.wait_for_selector("#search-results li p.context")
     first = page.locator("#search-results li").first.inner_text()
     assert "术语表 > 截断" in first and "步数到了上限" in first
@@ -425,7 +452,7 @@ def test_search_explains_a_term_in_place(open_page):
 
 @pytest.mark.slow
 def test_search_for_unknown_words_finds_nothing(open_page):
-    page, _, _ = open_page(f"search.html?q={quote('蚯蚓')}")
+    page, *_ = open_page(f"search.html?q={quote('蚯蚓')}")
     assert search_results(page) == []
 
 
@@ -446,9 +473,9 @@ def chapter_total(page) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
-def test_every_checkbox_is_counted_and_labelled(open_page, name):
-    page, _, _ = open_page(f"{name}.html")
+@pytest.mark.parametrize("desk", PAGES, indirect=True)
+def test_every_checkbox_is_counted_and_labelled(desk):
+    name, (page, *_) = desk
     boxes = page.eval_on_selector_all(
         "input.task-list-item-checkbox",
         "all => all.map(box => [box.dataset.progress, box.labels[0]?.textContent.trim()])",
@@ -461,7 +488,7 @@ def test_every_checkbox_is_counted_and_labelled(open_page, name):
 
 @pytest.mark.slow
 def test_a_tick_survives_a_reload_and_shows_in_the_sidebar(open_page):
-    page, errors, _ = open_page(f"{CHAPTER}.html")
+    page, errors, *_ = open_page(f"{CHAPTER}.html")
     total = chapter_total(page)
     assert total >= 5 and sidebar_count(page) == f"0/{total}"
     page.get_by_role("checkbox", name=FIRST_ITEM).check()
@@ -480,7 +507,7 @@ def test_a_tick_survives_a_reload_and_shows_in_the_sidebar(open_page):
 
 @pytest.mark.slow
 def test_ticks_follow_their_text_when_the_items_move(open_page):
-    page, _, _ = open_page(f"{CHAPTER}.html")
+    page, *_ = open_page(f"{CHAPTER}.html")
     page.get_by_role("checkbox", name=FIRST_ITEM).check()
 
     def reverse_items(route):
@@ -505,7 +532,7 @@ REPORT = """([id, done]) => document.querySelector("article").dispatchEvent(new 
 
 @pytest.mark.slow
 def test_results_of_widgets_count_too(open_page):
-    page, errors, _ = open_page(f"{CHAPTER}.html")
+    page, errors, *_ = open_page(f"{CHAPTER}.html")
     total = chapter_total(page)
     page.evaluate(REPORT, ["a-test", False])
     assert sidebar_count(page) == f"0/{total + 1}"
@@ -529,7 +556,7 @@ def bar(page) -> tuple[float, float]:
 @pytest.mark.slow
 def test_roadmap_lists_the_chapters_and_keeps_up(open_page):
     """路线图列出目录里的各章；别的标签页里勾了一项，这里的进度条跟着动。"""
-    page, errors, _ = open_page("book/roadmap.html")
+    page, errors, *_ = open_page("book/roadmap.html")
     chapters = [name for name in PAGES if name.startswith("chapters/")]
     for table in (".ppo-chapters", ".ppo-days"):  # 七天的排法也一章不少
         links = page.locator(f"{table} a").evaluate_all("all => all.map(a => a.href)")
@@ -538,7 +565,7 @@ def test_roadmap_lists_the_chapters_and_keeps_up(open_page):
         ]
     total = chapter_total(page)
     assert bar(page) == [0, total]
-    other, _, _ = open_page(f"{CHAPTER}.html", context=page.context)
+    other, *_ = open_page(f"{CHAPTER}.html", context=page.context)
     other.get_by_role("checkbox", name=FIRST_ITEM).check()
     page.wait_for_function("document.querySelector('progress[data-page]').value === 1")
     assert page.locator(f'[data-count="{CHAPTER}"]').inner_text() == f"1/{total}"
@@ -550,7 +577,7 @@ def test_kinds_of_items_are_counted_apart(open_page):
     """路线图分开写检查清单、小测验、练习各做了几项；侧栏合在一起数，提示里分开说。"""
     items = ["check:a", "check:b", "quiz:c", "exercise:1.1", "exercise:1.2", "exercise:1.3"]
     kept = {CHAPTER: {name: {"done": True} for name in ("check:b", "exercise:1.1")}}
-    page, errors, _ = open_page("book/roadmap.html")
+    page, errors, *_ = open_page("book/roadmap.html")
     page.route(
         "**/roadmap.html",
         lambda route: route.fulfill(
@@ -575,7 +602,7 @@ def test_kinds_of_items_are_counted_apart(open_page):
 
 @pytest.mark.slow
 def test_progress_is_exported_cleared_and_imported(open_page, tmp_path):
-    page, errors, _ = open_page(f"{CHAPTER}.html")
+    page, errors, *_ = open_page(f"{CHAPTER}.html")
     page.locator(".task-list-item-checkbox").first.check()
     page.goto(page.url.replace(CHAPTER, "book/roadmap"))
     total = chapter_total(page)
@@ -625,7 +652,7 @@ FULL_STORAGE = """Storage.prototype.setItem = () => {
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [DENY_STORAGE, FULL_STORAGE], ids=["denied", "full"])
 def test_boxes_work_where_nothing_can_be_stored(open_page, before):
-    page, errors, _ = open_page(f"{CHAPTER}.html", before=before)
+    page, errors, *_ = open_page(f"{CHAPTER}.html", before=before)
     page.locator(".task-list-item-checkbox").nth(0).check()
     page.locator(".task-list-item-checkbox").nth(1).check()
     assert sidebar_count(page).startswith("2/")
@@ -638,13 +665,11 @@ def test_boxes_work_where_nothing_can_be_stored(open_page, before):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_stays_light(browser, book_html, name):
+@pytest.mark.parametrize("desk", PAGES, indirect=True)
+def test_a_page_stays_light(desk, book_html):
     """一页连同它载入的一切，gzip 后不到 700 kB，回放的数据不计。"""
-    with page_weight.open_gzip_server(book_html) as server:
-        urls, _, _ = page_weight.load(browser, server, f"{name}.html", throttle=False)
-        server.shutdown()
-    weight = page_weight.weigh(book_html, f"{name}.html", urls)
+    name, visit = desk
+    weight = page_weight.weigh(book_html, f"{name}.html", visit.urls)
     assert 10_000 < weight.without_replays < 700_000, weight.files
 
 
@@ -682,15 +707,8 @@ def test_axe_is_pinned_without_addresses():
     assert "resolved" not in lock
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", EVERY_PAGE)
-def test_page_is_accessible(open_page, axe_script, name, theme):
+def is_accessible(page, axe_script: str) -> None:
     """axe-core 挑不出严重（serious、critical）的毛病。"""
-    query = f"?q={quote('优势函数')}" if name == "search" else ""
-    page, _, _ = open_page(f"{name}.html{query}", theme=theme)
-    page.wait_for_load_state("networkidle")
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
     page.evaluate(axe_script)
     violations = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     serious = [
@@ -703,9 +721,26 @@ def test_page_is_accessible(open_page, axe_script, name, theme):
 
 
 @pytest.mark.slow
+def test_page_is_accessible(desk, axe_script):
+    _, (page, *_) = desk
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    is_accessible(page, axe_script)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY_PAGE)
+def test_page_is_accessible_in_the_dark(open_page, axe_script, name):
+    query = f"?q={quote('优势函数')}" if name == "search" else ""
+    page, *_ = open_page(f"{name}.html{query}", theme="dark")
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    is_accessible(page, axe_script)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_printing_gives_readable_paper(open_page, theme):
-    page, _, _ = open_page(f"{CHAPTER}.html", theme=theme)
+    page, *_ = open_page(f"{CHAPTER}.html", theme=theme)
     page.wait_for_selector("mjx-container mjx-mi")
     assert page.locator(".bd-sidebar-primary").is_visible()
     page.emulate_media(media="print")
@@ -722,7 +757,7 @@ def test_printing_gives_readable_paper(open_page, theme):
 @pytest.mark.slow
 def test_chinese_glyphs_are_drawn(open_page):
     """两个不同的汉字画出来不同：不是同一个方框。"""
-    page, _, _ = open_page("book/index.html")
+    page, *_ = open_page("book/index.html")
     same = page.evaluate(
         """() => {
           const draw = (text) => {
@@ -743,7 +778,7 @@ def test_chinese_glyphs_are_drawn(open_page):
 @pytest.mark.slow
 def test_the_replay_plays_on_the_static_page(open_page):
     """没有内核，第 1 章的回放也能播放：按下“播放”，步数往前走，画面变了。"""
-    page, errors, _ = open_page("chapters/01_overview.html")
+    page, errors, *_ = open_page("chapters/01_overview.html")
     player = page.locator(".ppo-replay").first
     before = player.locator(".caption").first.inner_text()
     picture = "canvas => canvas.toDataURL()"
@@ -762,7 +797,7 @@ def test_the_replay_plays_on_the_static_page(open_page):
 
 @pytest.mark.slow
 def test_the_download_menu_opens_by_mouse_and_by_keyboard(open_page):
-    page, errors, _ = open_page(f"{CHAPTER}.html")
+    page, errors, *_ = open_page(f"{CHAPTER}.html")
     button = page.get_by_role("button", name="下载此页面")
     menu = page.locator(".dropdown-download-buttons .dropdown-menu")
     page.mouse.move(5, 500)  # 指着按钮也会打开，所以先把鼠标挪开
@@ -784,7 +819,7 @@ def test_the_download_menu_opens_by_mouse_and_by_keyboard(open_page):
 
 @pytest.mark.slow
 def test_the_table_of_contents_follows_the_reader(open_page):
-    page, errors, _ = open_page(f"{CHAPTER}.html")
+    page, errors, *_ = open_page(f"{CHAPTER}.html")
     page.wait_for_load_state("networkidle")
     links = page.locator(".toc-entry > a[href^='#']")
     third = links.nth(2)
@@ -813,7 +848,7 @@ def test_the_table_of_contents_follows_the_reader(open_page):
 def test_icons_need_no_script(book_html, open_page):
     """fontawesome.js 清空以后，图标仍由字体画出。"""
     assert (book_html / "_static/scripts/fontawesome.js").stat().st_size == 0
-    page, _, _ = open_page("book/index.html")
+    page, *_ = open_page("book/index.html")
     content = (
         "getComputedStyle(document.querySelector('.fa-magnifying-glass'), '::before').content"
     )
@@ -825,7 +860,7 @@ def test_icons_need_no_script(book_html, open_page):
 @pytest.mark.slow
 def test_titles_of_boxes_have_no_icon(open_page):
     """提示框的图标要一个没有随书带的字形，画出来是压在字上的方框；没有一种提示框还画它。"""
-    page, _, _ = open_page("chapters/07_clipping.html")
+    page, *_ = open_page("chapters/07_clipping.html")
     shown = """() => {
         const title = document.querySelector(".admonition > .admonition-title");
         return ["note", "warning", "tip", "hint", "important", "danger", "seealso"].map(kind => {

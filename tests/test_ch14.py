@@ -20,6 +20,10 @@ def test_what_is_written_on_the_bench_is_the_library_s_training(train):
     library = ch14.library_params(bench, 4)
     for updates in (1, 4):
         assert ch14.distance(train(bench, updates), library[updates]) < 1e-5
+    written = ch14.written_params(train, bench, 4)
+    assert [ch14.distance(*pair) < 1e-5 for pair in zip(written, library, strict=True)] == [
+        True
+    ] * 5
 
 
 def test_a_bench_gives_the_same_randomness_again_and_other_for_another_update():

@@ -5,7 +5,6 @@
 
 from ppo_lib import PPOConfig  # isort: skip  # 在 jax 之前
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from scipy import stats
 
 import ppo_lib.loss as loss_room
 import ppo_lib.training as training
+from book.tools.generate.engine import compile_engine, install_zig
 from ppo_lib.advantage import calculate_gae
 from ppo_lib.config import FIELDS
 from ppo_lib.envs import make_env
@@ -28,7 +28,6 @@ from ppo_lib.loss import clipped_objective, ppo_loss
 from ppo_lib.optimizer import annealed_lr, make_optimizer
 from ppo_lib.rollout import EnvCarry, EpisodeEnds, Transition, collect_rollout, draw_step
 from ppo_lib.widgets import engine
-from ppo_lib.widgets.engine.build import compile_engine
 
 DRIVER = Path(__file__).with_name("engine_driver.js")
 NODE = shutil.which("node")
@@ -820,17 +819,19 @@ def test_script_is_self_contained():
         assert (engine.HERE / name).stat().st_size < 30_000
 
 
-@pytest.mark.parametrize("build", BUILDS)
-def test_committed_wasm_is_what_the_source_compiles_to(tmp_path, build):
-    """换一个文件夹编译，字节相同。"""
-    if importlib.util.find_spec("ziglang") is None:
-        give_up("没有装 ziglang")
+@pytest.mark.slow
+def test_committed_wasm_is_what_the_source_compiles_to(tmp_path):
+    """按锁文件装上编译器，换一个文件夹编译，字节相同。"""
+    try:
+        install_zig()
+    except subprocess.CalledProcessError:
+        give_up("没有装上 ziglang")
     source = tmp_path / "elsewhere"
     source.mkdir()
     for path in engine.HERE.glob("*.[ch]"):
         shutil.copy(path, source)
-    compile_engine(source, tmp_path / "out.wasm", build)
-    committed = engine.HERE / engine.BUILDS[build]
-    assert (tmp_path / "out.wasm").read_bytes() == committed.read_bytes(), (
-        "改了 C 或换了 ziglang，要重新编译：python -m ppo_lib.widgets.engine.build"
-    )
+    for build, name in engine.BUILDS.items():
+        compile_engine(source, tmp_path / name, build)
+        assert (tmp_path / name).read_bytes() == (engine.HERE / name).read_bytes(), (
+            "改了 C 或换了 ziglang，要重新编译：python -m book.tools.generate.engine"
+        )

@@ -3,6 +3,7 @@
 各章的答案在 tests/answers/chNN.py。
 """
 
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ from ppo_lib.course.exercises import AnswerExercise, FunctionExercise
 from ppo_lib.course.exercises.answer import judge
 
 NUMBERS = [path.stem for path in sorted(Path(__file__).parent.glob("answers/ch*.py"))]
-CHECKS, RIGHT, WRONG, HARMLESS = {}, {}, {}, {}
+CHECKS, RIGHT, REMINDED, WRONG, HARMLESS = {}, {}, {}, {}, {}
 for number in NUMBERS:
     chapter = importlib.import_module(f"ppo_lib.course.{number}")
     answers = importlib.import_module(f"answers.{number}")
@@ -23,7 +24,7 @@ for number in NUMBERS:
         f"{number}.{name}": x for name, x in vars(chapter).items() if name.startswith("check_")
     }
     CHECKS |= found
-    for table in ("RIGHT", "WRONG", "HARMLESS"):
+    for table in ("RIGHT", "REMINDED", "WRONG", "HARMLESS"):
         globals()[table].update(
             {f"{number}.{k}": x for k, x in getattr(answers, table, {}).items()}
         )
@@ -60,12 +61,20 @@ def try_answer(name, answer):
 def test_every_check_has_two_styles_of_right_answers_and_no_table_names_another():
     assert {name for name, some in RIGHT.items() if len(some) >= 2} == set(CHECKS)
     assert set(WRONG) <= set(CHECKS) and set(HARMLESS) <= set(FUNCTIONS)
+    assert {name for name in FUNCTIONS if CHECKS[name].remarks} == set(REMINDED)
 
 
 @pytest.mark.parametrize(("name", "i"), places(RIGHT))
 def test_right_answers_pass(name, i):
     verdict = try_answer(name, RIGHT[name][i])
     assert verdict, verdict
+
+
+@pytest.mark.parametrize(("name", "i"), places(REMINDED))
+def test_right_answers_with_a_flaw_pass_with_a_reminder(name, i):
+    answer, reminder = REMINDED[name][i]
+    verdict = try_answer(name, answer)
+    assert verdict and reminder in verdict.message, verdict
 
 
 @pytest.mark.parametrize(("name", "i"), places(WRONG))
@@ -75,19 +84,25 @@ def test_wrong_answers_get_their_hint(name, i):
     assert not verdict and hint in verdict.message, verdict
 
 
+@functools.cache
+def seeded(name, seed):
+    """换了种子的题，只做一道：参考答案和声明的错在上面的结果，几个测试都用。"""
+    return CHECKS[name].with_seed(seed)
+
+
 @each_function
 def test_the_reference_passes_on_other_inputs_too(name):
     exercise = CHECKS[name]
     assert exercise(exercise.reference).message.startswith(exercise.praise)
     for seed in range(1, 4):
-        other = exercise.with_seed(seed)
+        other = seeded(name, seed)
         assert all(other(answer) for answer in [other.reference, *RIGHT[name]])
 
 
 @each_function
 def test_every_declared_mistake_is_named(name):
     for seed in (0, 1):
-        exercise = CHECKS[name].with_seed(seed)
+        exercise = seeded(name, seed)
         for hint, wrong in exercise.wrong.items():
             verdict = exercise(wrong)
             assert not verdict and verdict.message == hint, (hint, verdict)

@@ -21,6 +21,7 @@ LOCKS = [
     "requirements-build.lock",
     "requirements-colab.lock",
     "requirements-newest.lock",
+    "requirements-zig.lock",
 ]
 FONT = ROOT / "ppo_lib/plotting/fonts/NotoSansSC-subset.otf"
 

@@ -578,6 +578,7 @@ check_my_surrogate = FunctionExercise(
         "差一个负号。这里要的是最大化的目标；交给优化器最小化时才取负。": lambda lp, f, w, b: -policy_objective(lp, f, w, b),
         "你对所有位置求了平均。回合有长有短，要在回合里求和，再对回合求平均。": lambda lp, f, w, b: (w * lp * (f - b)).mean(),
         "你把回合也加起来了；对回合要求平均，步长才不随回合的个数变。": lambda lp, f, w, b: (w * lp * (f - b)).sum(),
+        "你除以了 weight 的和，求的是各步的加权平均。在回合里要求和，再除以回合的个数。": lambda lp, f, w, b: (w * lp * (f - b)).sum() / w.sum(),
         "两个轴反了：沿步求和（axis=1），再对回合求平均。": lambda lp, f, w, b: (w * lp * (f - b)).sum(axis=0).mean(),
         "你在每个回合里求了平均；长的回合，每一步就不算数了。在回合里要求和。": lambda lp, f, w, b: ((w * lp * (f - b)).sum(axis=1) / (w > 0).sum(axis=1)).mean(),
         "每个回合一个数了，再沿回合求平均，得到一个标量。": lambda lp, f, w, b: (w * lp * (f - b)).sum(axis=1),

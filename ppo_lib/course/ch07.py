@@ -323,6 +323,8 @@ check_my_slope = FunctionExercise(
         "这是裁剪目标的值；要的是它对 r 的导数。": clipped_objective,
         "导数是 A，不是 1：目标是 r 乘 A。": lambda r, A, eps: jnp.where(slope(r, A, eps) == 0, 0.0, 1.0),
         "这是损失（目标取负）的导数，差一个负号。": lambda r, A, eps: -slope(r, A, eps),
+        "这是对 log r 的导数，多乘了 r；要的是对 r 的。": lambda r, A, eps: r * slope(r, A, eps),
+        "界外写成了界上的目标值；目标在那里不再随 r 变，导数是 0。": lambda r, A, eps: jnp.where(slope(r, A, eps) == 0, jnp.clip(r, 1 - eps, 1 + eps) * A, A),
         "你把各个样本的导数加起来了。": lambda r, A, eps: slope(r, A, eps).sum(),
         "你先求了平均再求导，所以每个都小了 batch 倍。": lambda r, A, eps: slope(r, A, eps) / len(r),
     },

@@ -334,6 +334,8 @@ check_my_adam = FunctionExercise(
     adam_inputs,
     {
         "返回的 mu、nu 应当是修正之前的；修正过的只用在这一步，不往下传。": corrected_moments,
+        "少了一对括号：eps 要加在分母上，你加到了除过之后的整步上。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a**t) / jnp.sqrt(v / (1 - b**t)) + e),
+        "偏差修正里 beta**t 写成了 beta * t：是 t 次方，不是 t 倍。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a * t) / (jnp.sqrt(v / (1 - b * t)) + e)),
         "只返回了新的 param；两个矩下一步还要用，也要返回。": lambda *x: adam(*x)[0],
         "次序是 param、mu、nu，你把 param 放在了最后。": lambda *x: (*adam(*x)[1:], adam(*x)[0]),
         "第一样要新的 param，你返回的是这一步的改变。": lambda p, *x: adam(0 * p, *x),

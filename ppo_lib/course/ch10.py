@@ -712,6 +712,8 @@ check_honest_score = FunctionExercise(
         "报的时候少了一个种子：其余的种子从下标 pick 开始。": lambda t, pick: picked(t, pick)[pick + 1 :].mean() if pick + 1 < t.shape[1] else np.nan,
         "挑的时候多看了一个种子：前 pick 个是 [:, :pick]。": lambda t, pick: picked(t, pick + 1)[pick:].mean(),
         "两个轴弄反了：table 的一行是一格，一列是一个种子。": lambda t, pick: honest_score(t.T, pick),
+        "挑的时候 mean(axis=0) 沿格子求了平均，argmax 给出的是种子的编号。一格一个平均，要沿种子求：axis=1。": lambda t, pick: t[t[:, :pick].mean(0).argmax(), pick:].mean(),
+        "挑的时候 mean() 没有写轴，只得到一个数，argmax 就总是 0。一格一个平均：axis=1。": lambda t, pick: t[0, pick:].mean(),
         "这是全部格子在其余种子上的平均；只要挑中的那一格的。": lambda t, pick: t[:, pick:].mean(),
         "你报了其余种子里最好的一个；要报它们的平均。": lambda t, pick: picked(t, pick)[pick:].max(),
         "格子挑对了；再把其余的种子平均成一个数。": lambda t, pick: picked(t, pick)[pick:],

@@ -118,9 +118,9 @@ class Located(FunctionExercise):
         super().__init__(*args, **options)
         self.more, self.locate = more or {}, locate
 
-    def named(self, outcomes):
-        more = (hint for hint, f in self.more.items() if self.behaves_like(f, outcomes))
-        return super().named(outcomes) or next(more, None)
+    @property
+    def mistakes(self):
+        return self.wrong | self.more
 
     def complain(self, function, outcomes, right):
         first = right.index(False)
@@ -624,6 +624,19 @@ def library_params(bench: Bench, num_updates: int) -> list:
     for _ in range(num_updates):
         state, _ = update(state, bench.hyper)
         found.append(state.params)
+    return found
+
+
+def written_params(train, bench: Bench, num_updates: int) -> list:
+    """读者的 train，每次更新之后的参数：第 0 项是起点，以后是它调用的 learn 返回的。"""
+    learn, found = train.__globals__["learn"], [bench.start.params]
+
+    def watched(*args, **named):
+        learnt = learn(*args, **named)
+        found.append(learnt[0])
+        return learnt
+
+    rebound(train, learn=watched)(bench, num_updates)
     return found
 
 

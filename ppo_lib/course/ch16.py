@@ -241,6 +241,11 @@ check_batch_normalize = FunctionExercise(
         "标准差除的是 n，不是 n - 1：用 std() 的默认值。": edited(normalize, "std()", "std(ddof=1)"),
         "你缩放到了 0 和 1 之间；标准化是减平均、除以标准差。": lambda a: (a - a.min()) / (a.max() - a.min() + 1e-8),
         "数都对，形状却摊平了：输出的形状与输入相同。": lambda a: normalize(a).ravel(),
+        "少了一对括号：先减平均，再除。你只把平均除以了标准差。": lambda a: a - a.mean() / (a.std() + 1e-8),
+        "你除以了整批的长度（范数）；应当除以标准差。": lambda a: (a - a.mean()) / (np.linalg.norm(a - a.mean()) + 1e-8),
+    },
+    remarks={
+        "提醒：你把 NaN 换成了 0。优势里真有了 NaN（训练发散了），它也盖得住，毛病就看不出来了；分母上加 1e-8，别的不动。": lambda f: np.isnan(f(np.float32([[np.nan, 1], [2, 4]]))).any(),
     },
     praise="整批的平均是 0，标准差是 1；全部相等时也不会得到 NaN。",
     returns="标准化过的优势，形状 (num_steps, num_envs)",
@@ -329,6 +334,8 @@ check_compare = FunctionExercise(
     {
         "差的正负反了：应当是第一组减第二组。": lambda ours, base: compare_two(base, ours),
         "次序是 (差, 下界, 上界)。": edited(compare_two, "iqm(ours) - iqm(base), low, high", "low, iqm(ours) - iqm(base), high"),
+        "次序是 (差, 下界, 上界)，你把差放在了最后。": edited(compare_two, "iqm(ours) - iqm(base), low, high", "low, high, iqm(ours) - iqm(base)"),
+        "np.percentile 收百分数，要写 2.5 和 97.5；0.025 和 0.975 是给 np.quantile 的。": edited(compare_two, LIMITS, "[0.00025, 0.00975]"),
         "你用的是平均值：一个特别好的种子就能左右它。用四分位均值 iqm。": compare_by(np.mean),
         "你用的是中位数；要四分位均值 iqm。": compare_by(np.median),
         "区间太窄：你只重抽了第一组，第二组也要重抽。": compare_by(iqm, (True, False)),

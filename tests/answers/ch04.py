@@ -131,6 +131,8 @@ RIGHT = {
     "check_shared_trunk": [by_grad, (0.075, 30, 4, 40), (["0.075", 30.0, 4, 40],)],
 }
 
+REMINDED = {"check_orthogonal": [(plain_qr, "QR 分解定死了它")]}
+
 WRONG = {
     "check_num_params": [
         (lambda o, a, h: 8964, "不管输入是什么"),

@@ -131,6 +131,8 @@ def acts_late(policy, step, obs, num_steps):
     return tuple(zip(*rows))
 
 
+REMINDED = {"check_my_reset": [(row_by_row, "不过它不能编译")]}
+
 WRONG = {
     "check_shapes": [
         ((SHAPES | {"action": 2048},), "action：采样时还没有摊平"),

@@ -94,6 +94,12 @@ RIGHT = {
     "check_running": [running_in_place, running_in_jax, as_lists, guarded_below(1e-8, 1e-8)],
 }
 
+REMINDED = {
+    "check_masked_mean": [
+        (lambda x, mask: x[mask].mean() if mask.any() else jnp.nan, "进不了编译的程序")
+    ]
+}
+
 WRONG = {
     "check_exam": [
         ((EXAM | {"K": "return"},), "不说是什么病"),

@@ -230,6 +230,8 @@ RIGHT = {
     "check_my_gae_check": [with_asserts, one_property_at_a_time],
 }  # fmt: skip
 
+REMINDED = {"check_masked_entropy": [(without_the_impossible, "放进 jax.jit 里，它会报错")]}
+
 WRONG = {
     "check_diagnosis": [
         ((swapped("甲", "丁"),), "对了 3 个。甲"),

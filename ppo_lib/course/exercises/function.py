@@ -86,7 +86,9 @@ class FunctionExercise:
         self.seed, self.__doc__ = 0, task
 
     def with_seed(self, seed: int) -> FunctionExercise:
-        """同一道题，换一批随机的输入。"""
+        """同一道题，换一批随机的输入；种子不变就还是它自己，跑过的不再跑。"""
+        if seed == self.seed:
+            return self
         other = copy.copy(self)
         for computed in ("cases", "expected", "tried"):
             other.__dict__.pop(computed, None)
@@ -106,10 +108,23 @@ class FunctionExercise:
         """参考答案在各组输入上的结果。"""
         return [run(self.reference, case) for case in self.cases]
 
+    @property
+    def mistakes(self) -> Mapping[str, Callable]:
+        """认得的各种错：提示 → 写错的函数。"""
+        return self.wrong
+
     @functools.cached_property
     def tried(self) -> dict[tuple[Callable, int], Outcome]:
-        """写错的函数在第几组输入上的结果；跑过的不再跑。"""
+        """写错的函数在第几组输入上的结果。"""
         return {}
+
+    def outcome(self, function: Callable, i: int) -> Outcome:
+        """function 在第 i 组输入上的结果；声明里写错的函数，跑过的不再跑。"""
+        if not any(function is wrong for wrong in self.mistakes.values()):
+            return run(function, self.cases[i])
+        if (function, i) not in self.tried:
+            self.tried[function, i] = run(function, self.cases[i])
+        return self.tried[function, i]
 
     def __call__(self, function: Callable) -> Verdict:
         if function is ... or is_empty(function):
@@ -122,7 +137,7 @@ class FunctionExercise:
 
     def judge(self, function: Callable) -> Verdict:
         """值、导数、另外的要求，依次查。"""
-        outcomes = [run(function, case) for case in self.cases]
+        outcomes = [self.outcome(function, i) for i in range(len(self.cases))]
         if printed := next((x.printed for x in outcomes if x.printed), ""):
             print(printed[:PRINTED], end="")  # 第一组有打印的输入，别的不重复
         right = [self.agree(*pair) for pair in zip(outcomes, self.expected)]
@@ -148,19 +163,14 @@ class FunctionExercise:
         """与哪一种写错的函数在每一组输入上都相同；没有就是 None。"""
         if all(outcome.error is not None for outcome in outcomes):
             return None  # 处处抛异常，看不出是哪种错
-        for hint, wrong in self.wrong.items():
+        for hint, wrong in self.mistakes.items():
             if self.behaves_like(wrong, outcomes):
                 return hint
         return self.named_by_form(outcomes)
 
     def behaves_like(self, function: Callable, outcomes: list[Outcome]) -> bool:
         """写错的 function 在每一组输入上的结果，是不是都与 outcomes 相同。"""
-        for i, (got, case) in enumerate(zip(outcomes, self.cases)):
-            if (function, i) not in self.tried:
-                self.tried[function, i] = run(function, case)
-            if not self.agree(got, self.tried[function, i]):
-                return False
-        return True
+        return all(self.agree(got, self.outcome(function, i)) for i, got in enumerate(outcomes))
 
     def named_by_form(self, outcomes: list[Outcome]) -> str | None:
         """任何题目都可能犯的错：差一个负号，差一个倍数，不看输入。"""

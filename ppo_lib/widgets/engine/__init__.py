@@ -1,6 +1,6 @@
 """网页里的训练引擎：一个编译成 Wasm 的小 PPO，与 ppo_lib 逐个函数对照（从 ``ppo.h`` 读起）。
 
-``engine_script()`` 是能用的全部脚本；``python -m ppo_lib.widgets.engine.build`` 由 C 重新编译。
+``engine_script()`` 是能用的全部脚本；``python -m book.tools.generate.engine`` 由 C 重新编译。
 """
 
 from __future__ import annotations
