@@ -119,6 +119,9 @@ def running(work: Path, gigabytes: int):
                     raise RuntimeError((work / "hub.log").read_text()[-3000:]) from None
                 time.sleep(1)
         yield hub
+    except BaseException:
+        sys.stderr.write((work / "hub.log").read_text()[-60000:])
+        raise
     finally:
         members = [c for p in processes for c in psutil.Process(p.pid).children(recursive=True)]
         for process in processes:
@@ -172,10 +175,10 @@ class Student(Hub):
         address = (
             f"{self.url.replace('http', 'ws', 1)}{self.base}/api/kernels/{kernel}/channels"
         )
-        socket_ = websocket.create_connection(address, timeout=900, header=[f"Authorization: token {self.token}"])  # fmt: skip
 
         def run(code: str) -> str:
             number, said, wrong = uuid.uuid4().hex, "", None
+            socket_ = websocket.create_connection(address, timeout=1800, header=[f"Authorization: token {self.token}"])  # fmt: skip
             content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}  # fmt: skip
             header = {"msg_id": number, "msg_type": "execute_request", "username": "", "session": number, "version": "5.3"}  # fmt: skip
             socket_.send(json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}))  # fmt: skip
@@ -189,6 +192,7 @@ class Student(Hub):
                 said += content["text"] if kind == "stream" else ""
                 wrong = "\n".join(content["traceback"]) if kind == "error" else wrong
                 if kind == "status" and content["execution_state"] == "idle":
+                    socket_.close()
                     if wrong:
                         raise RuntimeError(wrong)
                     return said
@@ -197,7 +201,6 @@ class Student(Hub):
         try:
             yield run
         finally:
-            socket_.close()
             self.ask(f"{self.base}/api/kernels/{kernel}", "DELETE")
 
 
@@ -273,7 +276,7 @@ def main(students: int, chapter: str, gigabytes: int) -> dict:
                 grabbed = grab(HOG).strip()
                 lessons = list(pool.map(lambda name: lesson(hub, name, chapter), names))
                 spin.interrupt()
-                stopped = "KeyboardInterrupt" in str(endless.exception(60))
+                stopped = "KeyboardInterrupt" in str(endless.exception(300))
                 alive = grab("print(1 + 1)").strip()
             pried = pry(hub, names[0], names[-1], work)
             absent = collect(hub, SUBMIT, work / "collected")

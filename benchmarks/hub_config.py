@@ -30,8 +30,20 @@ class Cage(SimpleLocalProcessSpawner):
         command = ["bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent", "--new-session"]  # fmt: skip
         command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]
         for path in ("/usr", "/lib", "/lib64", "/bin", "/etc", *sorted(prefixes)):
+            for parent in reversed(Path(path).parents[:-1]):  # 外面的家目录常是 700
+                command += ["--perms", "755", "--dir", str(parent)]
             command += ["--ro-bind-try", path, path]
-        command += ["--bind", str(home), "/home/student", "--chdir", "/home/student"]
+        command += [
+            "--perms",
+            "755",
+            "--dir",
+            "/home",
+            "--bind",
+            str(home),
+            "/home/student",
+            "--chdir",
+            "/home/student",
+        ]
         command += ["--setenv", "HOME", "/home/student", "--setenv", "PYTHONPATH", "/home/student/ppo-book"]  # fmt: skip
         command += ["--setenv", "JUPYTER_PATH", str(WORK / "share"), "--setenv", "JAX_PLATFORMS", "cpu"]  # fmt: skip
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SYS_RESOURCE"]  # fmt: skip
