@@ -32,11 +32,11 @@ def opened(browser, url: str) -> tuple[float, list[str]]:
     asked: list[str] = []
     page.on("request", lambda r: asked.append(r.url) if r.url.startswith("http") else None)
     begin = time.perf_counter()
-    page.goto(url, wait_until="load", timeout=120_000)
+    page.goto(url, wait_until="load", timeout=300_000)
     page.wait_for_function(
         "!document.querySelector('.math:not(:has(mjx-container))') &&"
         "[...document.querySelectorAll('.ppo-widget-view')].every((x) => x.childElementCount)",
-        timeout=120_000,
+        timeout=300_000,
     )
     seconds = time.perf_counter() - begin
     page.context.close()
@@ -45,7 +45,7 @@ def opened(browser, url: str) -> tuple[float, list[str]]:
 
 def fetch(port: int, path: str) -> int:
     """取一个文件，返回收到的字节。"""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     connection.request("GET", f"/{path}", headers={"Accept-Encoding": "gzip"})
     size = len(connection.getresponse().read())
     connection.close()

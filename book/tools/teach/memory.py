@@ -31,14 +31,12 @@ SERVER_MB = 150
 
 
 def rss(process: psutil.Process) -> int:
-    """一个进程和它开的进程此刻占的字节。"""
-    total = 0
-    for each in (process, *process.children(recursive=True)):
-        try:
-            total += each.memory_info().rss
-        except psutil.NoSuchProcess:
-            pass
-    return total
+    """一个进程和它开的进程此刻占的字节；正在结束的不算。"""
+    try:
+        children = process.children()
+        return process.memory_info().rss + sum(map(rss, children))
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def peak_mb(notebook: nbformat.NotebookNode) -> int:
