@@ -30,7 +30,7 @@ help:
 	@echo "make test-fast  只跑快的测试"
 	@echo "make notebooks  由 chapters/*.md 重新生成 .ipynb"
 	@echo "make assignments  由各章写出三份作业：发给学生的和老师自己留着的，在 _build/assignments"
-	@echo "make teacher    课表、常见的错、打过分的样板报告、笔试和答案，在 _build/teacher，不进书和压缩包"
+	@echo "make teacher    幻灯片、课表、常见的错、打过分的样板报告、笔试和答案，在 _build/teacher，不进书和压缩包"
 	@echo "make lock       重新解出锁文件与 environment.yml"
 	@echo "make setup      只装环境；make clean 删去生成物（保留环境）"
 
@@ -82,7 +82,7 @@ notebooks: setup
 assignments: setup
 	@$(PY) -m book.tools.teach.assignments
 
-teacher: setup
+teacher: html
 	@$(PY) -m book.tools.teach.pack
 
 lock: setup

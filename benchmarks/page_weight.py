@@ -16,7 +16,7 @@ import shutil
 import statistics
 import sys
 import threading
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from book.tools.site.serve import HTML, QuietHandler, Server  # noqa: E402
+from book.tools.site.serve import HTML, Server, open_server  # noqa: E402
 
 COMPRESSED = {".woff", ".woff2", ".png", ".jpg", ".webp", ".gif", ".zip"}
 """再压也不会小的文件。"""
@@ -55,26 +55,6 @@ class Weight(NamedTuple):
     files: dict[str, int]
 
 
-class GzipHandler(QuietHandler):
-    """像一般的静态托管那样发 gzip，连接不断开。"""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        body, packed = packed_file(path)
-        self.send_response(200)
-        self.send_header("Content-Type", self.guess_type(path))
-        self.send_header("Content-Length", str(len(body)))
-        if packed:
-            self.send_header("Content-Encoding", "gzip")
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @cache
 def packed_file(path: Path) -> tuple[bytes, bool]:
     """一个文件发出去的样子，和它是不是压缩过。"""
@@ -86,7 +66,7 @@ def packed_file(path: Path) -> tuple[bytes, bool]:
 
 def open_gzip_server(folder: Path = HTML) -> Server:
     """在系统挑的端口上开一个会压缩的服务器，已经在后台运行。"""
-    server = Server(("127.0.0.1", 0), partial(GzipHandler, directory=str(folder)))
+    server = open_server(0, folder)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 

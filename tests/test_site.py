@@ -1,11 +1,15 @@
 """做书：几页并排运行，一页一行进展，边做边读；出了事说中文，运行过的不必重来。"""
 
+import gzip
+import http.client
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -250,6 +254,38 @@ def test_a_full_disk_and_a_taken_port_are_told_in_chinese(tmp_path, monkeypatch,
             serve.open_or_exit(str(taken.server_port), tmp_path)
     with pytest.raises(SystemExit, match="0 到 65535"):
         serve.open_or_exit("abc", tmp_path)
+
+
+def test_the_server_squeezes_text_tells_the_unchanged_and_keeps_a_queue(tmp_path):
+    (tmp_path / "a.html").write_text("字" * 10_000, encoding="utf-8")
+    (tmp_path / "b.png").write_bytes(b"1" * 50)
+    with serve.open_server(0, tmp_path) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+
+        def get(path, **headers):
+            connection.request("GET", path, headers={"Accept-Encoding": "gzip"} | headers)
+            reply = connection.getresponse()
+            return reply.status, reply.headers, reply.read()
+
+        status, headers, body = get("/a.html")
+        assert status == 200 and len(body) < 1000
+        assert gzip.decompress(body).decode() == "字" * 10_000
+        assert get("/a.html", **{"If-None-Match": headers["ETag"]})[0::2] == (304, b"")
+        (tmp_path / "a.html").write_text("新", encoding="utf-8")
+        status, _, body = get("/a.html", **{"If-None-Match": headers["ETag"]})
+        assert (status, gzip.decompress(body).decode()) == (200, "新")
+        assert get("/b.png")[2] == b"1" * 50 and get("/nothing.html")[0] == 404
+        assert get("/a.html", **{"Accept-Encoding": "identity"})[2].decode() == "新"
+        waiting = [
+            socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(180)
+        ]
+        for one in waiting:  # 三十个浏览器的连接都接得住
+            one.sendall(b"GET /b.png HTTP/1.0\r\n\r\n")
+        assert all(one.makefile("rb").readline().split()[1] == b"200" for one in waiting)
+        for one in waiting:
+            one.close()
+        server.shutdown()
 
 
 def test_the_notice_asks_only_its_own_page():
