@@ -176,14 +176,24 @@ class Student(Hub):
             f"{self.url.replace('http', 'ws', 1)}{self.base}/api/kernels/{kernel}/channels"
         )
 
+        session = uuid.uuid4().hex
+
+        def connect() -> websocket.WebSocket:
+            """像 JupyterLab 那样带着会话号：断了再连，落下的消息还在。"""
+            return websocket.create_connection(f"{address}?session_id={session}", timeout=1800, header=[f"Authorization: token {self.token}"])  # fmt: skip
+
         def run(code: str) -> str:
             number, said, wrong = uuid.uuid4().hex, "", None
-            socket_ = websocket.create_connection(address, timeout=1800, header=[f"Authorization: token {self.token}"])  # fmt: skip
+            socket_ = connect()
             content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}  # fmt: skip
-            header = {"msg_id": number, "msg_type": "execute_request", "username": "", "session": number, "version": "5.3"}  # fmt: skip
+            header = {"msg_id": number, "msg_type": "execute_request", "username": "", "session": session, "version": "5.3"}  # fmt: skip
             socket_.send(json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}))  # fmt: skip
             while True:
-                message = json.loads(socket_.recv())
+                try:
+                    message = json.loads(socket_.recv())
+                except websocket.WebSocketConnectionClosedException:
+                    socket_ = connect()
+                    continue
                 kind, content = message["msg_type"], message["content"]
                 if message["parent_header"].get("msg_id") != number:
                     if kind == "status" and content["execution_state"] in ("restarting", "dead"):  # fmt: skip

@@ -12,7 +12,7 @@
     if (!event.key.startsWith("Page") && event.target.closest("input, button, select, [tabindex]")) return; // 小组件自己的键
     event.preventDefault();
     const here = Math.round(scrollY / innerHeight);
-    slides[Math.min(Math.max(here + step, 0), slides.length - 1)].scrollIntoView();
+    slides[Math.min(Math.max(here + step, 0), slides.length - 1)].scrollIntoView({ behavior: "instant" });
   });
 
   function overflows(content) {
