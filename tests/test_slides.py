@@ -54,7 +54,8 @@ def test_decks_of_the_book_run_without_a_network_and_nothing_overflows(
         page.wait_for_function(
             "[...document.querySelectorAll('.ppo-widget-view')].every((x) => x.childElementCount)"
         )
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(300)
+        page.wait_for_function("document.body.dataset.fitting === '0'", timeout=60_000)
         over = page.evaluate("""[...document.querySelectorAll('.content')].filter((x) =>
             x.scrollHeight > x.clientHeight + 1 || x.scrollWidth > x.clientWidth + 1).map((x) => x.innerText.slice(0, 40))""")  # fmt: skip
         assert over == [], deck.name

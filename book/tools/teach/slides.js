@@ -19,15 +19,23 @@
     return content.scrollHeight > content.clientHeight + 1 || content.scrollWidth > content.clientWidth + 1;
   }
 
-  // 从大到小试；小组件先试着分成两栏。
-  function fit(content) {
+  const fitting = new Set();
+  const redrawn = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)));
+
+  // 从大到小试；小组件先试着分成两栏。每试一种，等小组件照新的宽度画好再量。
+  async function fit(content) {
+    if (fitting.has(content)) return;
+    fitting.add(content);
     const widget = content.querySelector(".ppo-widget");
-    for (const size of [...(widget ? [1.4, 1.2] : []), 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
-      for (const columns of widget ? [false, true] : [false]) {
-        content.style.zoom = size;
-        content.classList.toggle("columns", columns);
-        if (!overflows(content)) return;
-      }
+    const sizes = [...(widget ? [1.4, 1.2] : []), 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4];
+    for (const [size, columns] of sizes.flatMap((size) => (widget ? [[size, false], [size, true]] : [[size, false]]))) {
+      content.style.zoom = size;
+      content.classList.toggle("columns", columns);
+      if (widget) await redrawn();
+      if (!overflows(content)) break;
+    }
+    fitting.delete(content);
+    document.body.dataset.fitting = fitting.size;
   }
 
   function fitAll() {
