@@ -35,7 +35,6 @@
       if (!overflows(content)) break;
     }
     fitting.delete(content);
-    document.body.dataset.fitting = fitting.size;
   }
 
   function fitAll() {
