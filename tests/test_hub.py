@@ -27,7 +27,7 @@ def test_the_limits_hold_the_hungriest_chapter():
     limit = values["singleuser"]["memory"]["limit"]
     needed = max(one["mb"] for one in record().values()) + memory.SERVER_MB
     assert needed < int(limit.removesuffix("G")) * 1000**3 / memory.MB
-    assert f"limits.memory {limit}" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"limits.memory {limit}" in (FOLDER / "README.txt").read_text(encoding="utf-8")
 
 
 def test_one_place_says_where_the_library_is_and_what_a_collector_may():
