@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import psutil
@@ -43,17 +44,20 @@ def peak_mb(notebook: nbformat.NotebookNode) -> int:
     """从头到尾运行一本，内核一侧至多占多少 MB。"""
     peak, done = 0, threading.Event()
     me = psutil.Process()
+    others = set(me.children())  # 内核以外的子进程，例如浏览器，不算
 
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.05):
-            peak = max(peak, *(rss(kernel) for kernel in me.children()), 0)
+            peak = max(peak, *(rss(kernel) for kernel in set(me.children()) - others), 0)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        with tempfile.TemporaryDirectory() as cache:
-            os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+        with (
+            tempfile.TemporaryDirectory() as cache,
+            mock.patch.dict(os.environ, JAX_COMPILATION_CACHE_DIR=cache),
+        ):
             NotebookClient(notebook, timeout=900).execute()
     finally:
         done.set()
