@@ -8,7 +8,7 @@ import re
 import pytest
 from test_book import axe_script  # noqa: F401
 from test_engine import call, create, in_node  # noqa: F401
-from test_widgets import explorer, open_file, open_widgets, static_page  # noqa: F401
+from test_widgets import explorer, open_file, open_widgets, static_page, with_kernel  # noqa: F401
 
 from book.tools.extension.slim import set_engine_aside
 from ppo_lib.config import ConfigError
@@ -504,31 +504,17 @@ def test_the_explorer_explains_a_setting_that_blows_up_and_can_be_stopped(open_w
 def test_with_a_kernel_the_reader_chooses_where_to_train(open_widgets):  # noqa: F811
     page = open_widgets(verified())
     assert not page.get_by_label("内核里").is_visible()
-    sent = page.evaluate(
-        """async ([code, state]) => {
-          const { default: widget } = await import(
-            URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-          const sent = [], listeners = {};
-          const model = {
-            get: (name) => name === "data" ? new DataView(new ArrayBuffer(2 * 6 * 5 * 20)) : state[name],
-            set: (name, value) => { state[name] = value; listeners[`change:${name}`]?.forEach((f) => f()); },
-            on: (name, f) => (listeners[name] ??= []).push(f),
-            off() {}, save_changes() {}, send: (message) => sent.push(message.kind),
-          };
-          const el = document.body.appendChild(document.createElement("div"));
-          el.id = "kernel";
-          widget.render({ model, el });
-          listeners["msg:custom"].forEach((f) => f({ kind: "hello" }));
-          el.querySelector(".live button").click();
-          el.querySelector("input[value=page]").click();
-          model.set("live_curve", {});
-          el.querySelector(".live button").click();
-          return sent;
-        }""",
-        [
-            ReturnExplorer._esm,
-            {k: v for k, v in verified().get_state().items() if k != "data"} | {"layout": None},
-        ],
+    sent = with_kernel(
+        page,
+        verified(),
+        """
+        listeners["msg:custom"].forEach((f) => f({ kind: "hello" }));
+        el.querySelector(".live button").click();
+        el.querySelector("input[value=page]").click();
+        model.set("live_curve", {});
+        el.querySelector(".live button").click();
+        return sent.map((message) => message.kind);
+        """,
     )
     assert sent == ["hello", "train"]
     there = page.locator("#kernel .live [role=status]")

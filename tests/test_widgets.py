@@ -644,11 +644,10 @@ def test_explorer_without_a_kernel_disables_the_button_but_shows_what_was_traine
     assert COLORS[1] in picture(page, 1) and COLORS[1] not in picture(page, 0)
 
 
-@pytest.mark.slow
-def test_explorer_with_a_kernel_asks_for_training(open_widgets):
-    """内核的一半由 Python 里的 verify 测过；这里只看网页这一半说什么、送什么。"""
-    page = open_widgets(ClipWidget())
-    result = page.evaluate(
+def with_kernel(page, widget, play: str, **changes):
+    """在 page 里再画一个探索器（#kernel），内核是假的；play 是一段 JavaScript，用得到 el、model、listeners、sent、state。"""
+    state = {key: value for key, value in widget.get_state().items() if key != "data"}
+    return page.evaluate(
         """async ([code, state]) => {
           const { default: widget } = await import(
             URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
@@ -660,27 +659,35 @@ def test_explorer_with_a_kernel_asks_for_training(open_widgets):
             off() {}, save_changes() {}, send: (message) => sent.push(message),
           };
           const el = document.body.appendChild(document.createElement("div"));
+          el.id = "kernel";
           widget.render({ model, el });
-          const button = el.querySelector("button"), note = el.querySelector(".live [role=status]");
-          const seen = [[button.disabled, note.textContent]];
-          listeners["msg:custom"].forEach((f) => f({ kind: "hello" }));
-          seen.push([button.disabled, note.textContent]);
-          button.click();
-          seen.push([button.disabled, note.textContent]);
-          model.set("live_curve", { values: sent[1].values, seeds: [100, 101], timesteps: [1, 2], returns: [[null, 2], [1, 3]], done: false });
-          seen.push([button.disabled, note.textContent]);
-          model.set("live_curve", { ...state.live_curve, done: true, seconds: 1.5 });
-          seen.push([button.disabled, note.textContent]);
-          return { sent, seen };
-        }""",
-        [
-            ReturnExplorer._esm,
-            {
-                **{k: v for k, v in explorer(live=print).get_state().items() if k != "data"},
-                "layout": None,
-                "chosen": {"beta_1": 0.8, "clip_eps": 0.2},
-            },
-        ],
+          PLAY
+        }""".replace("PLAY", play),
+        [widget._esm, state | {"layout": None} | changes],
+    )
+
+
+@pytest.mark.slow
+def test_explorer_with_a_kernel_asks_for_training(open_widgets):
+    """内核的一半由 Python 里的 verify 测过；这里只看网页这一半说什么、送什么。"""
+    result = with_kernel(
+        open_widgets(ClipWidget()),
+        explorer(live=print),
+        """
+        const button = el.querySelector("button"), note = el.querySelector(".live [role=status]");
+        const seen = [], look = () => seen.push([button.disabled, note.textContent]);
+        look();
+        listeners["msg:custom"].forEach((f) => f({ kind: "hello" }));
+        look();
+        button.click();
+        look();
+        model.set("live_curve", { values: sent[1].values, seeds: [100, 101], timesteps: [1, 2], returns: [[null, 2], [1, 3]], done: false });
+        look();
+        model.set("live_curve", { ...state.live_curve, done: true, seconds: 1.5 });
+        look();
+        return { sent, seen };
+        """,
+        chosen={"beta_1": 0.8, "clip_eps": 0.2},
     )
     values = {"beta_1": 0.9, "clip_eps": 0.2}
     assert result["sent"] == [{"kind": "hello"}, {"kind": "train", "values": values}]
