@@ -4,10 +4,12 @@ from ppo_lib import PPOConfig  # isort: skip  # noqa: F401  在 jax 之前
 
 import gzip
 import itertools
+import re
 
 import numpy as np
 import pytest
 import xarray as xr
+from test_book import axe_script  # noqa: F401
 from test_widgets import LISTEN, call_js, open_file, open_widgets  # noqa: F401
 
 from ppo_lib.course import ch10
@@ -167,6 +169,31 @@ def test_ties_count_half_and_ranks_share(call_js):  # noqa: F811
 
 
 # ---- 玩一局 --------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_figures_on_every_shade_are_readable(call_js):  # noqa: F811
+    """热图上的字，与任何一种底色的对比都不低于 4.5。"""
+
+    def luminance(rgb):
+        x = np.array(rgb) / 255
+        return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]  # fmt: skip
+
+    for level in np.linspace(0, 1, 201):
+        style = call_js(HeatMap, "shade", float(level))
+        light = luminance([int(x) for x in re.findall(r"\d+", style["background"])])
+        text = luminance([0] * 3 if style["color"] == "#000" else [255] * 3)
+        assert (max(light, text) + 0.05) / (min(light, text) + 0.05) >= 4.5, level
+
+
+@pytest.mark.slow
+def test_nothing_serious_in_the_lab(open_widgets, axe_script):  # noqa: F811
+    page = open_widgets(heat_map(), game(), guess())
+    page.evaluate(axe_script)
+    found = page.evaluate("axe.run('.ppo-widget', {resultTypes: ['violations']})")
+    rules = "axe.run('.ppo-widget', {runOnly: ['label-content-name-mismatch'], rules: {'label-content-name-mismatch': {enabled: true}}})"
+    found = found["violations"] + page.evaluate(rules)["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []  # fmt: skip
 
 
 def words(page) -> str:

@@ -79,11 +79,17 @@ export function difference(a, b) {
 
 const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
-function shade(level) {
+// 相对亮度，0 到 1（WCAG 2 的定义）
+function luminance(rgb) {
+  const [r, g, b] = rgb.map((x) => (x / 255 <= 0.04045 ? x / 255 / 12.92 : ((x / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+export function shade(level) {
   const at = Math.min(Math.max(level, 0), 1) * 4;
   const low = Math.min(Math.floor(at), 3);
   const mixed = VIRIDIS[low].map((x, i) => Math.round(x + (at - low) * (VIRIDIS[low + 1][i] - x)));
-  return { background: `rgb(${mixed.join(" ")})`, color: at > 2.2 ? "#000" : "#fff" };
+  return { background: `rgb(${mixed.join(" ")})`, color: luminance(mixed) > 0.179 ? "#000" : "#fff" }; // 0.179：两种字的对比一样大
 }
 
 // ---- 热图：一格一个按钮，Tab 进来，方向键走动。返回画的函数：
@@ -143,6 +149,7 @@ function addCells(parent, { label, onPress }) {
       button.classList.toggle("chosen", Boolean(pressed));
       button.replaceChildren();
       add(button, "span", { textContent: text });
+      if (mark) button.append(" "); // 看见的是“30 A”，名字里也是
       if (mark) add(button, "span", { className: "sign", textContent: mark });
       button.setAttribute("aria-label", name);
       if (pressed !== undefined) button.setAttribute("aria-pressed", String(Boolean(pressed)));

@@ -144,7 +144,7 @@ function render({ model, el }) {
     const state = { "●": "整个区间过线", "○": "说不准过没过线", "": "" }[mark];
     const held = pins.flatMap((one, k) => (one === cell ? [STYLES[k].letter] : [])).join("");
     return { text: num(middle, 0), level: (middle - board.low) / (board.high - board.low), pressed: held !== "",
-      mark: held + mark, name: `${where(cell)}：${num(middle, 0)}${state && `，${state}`}${held && `，是 ${held}`}` };
+      mark: held + mark, name: `${where(cell)}：${num(middle, 0)}${held && ` ${held}`}${state && `，${state}`}` };
   }
 
   function paint(svg, width, height) {
