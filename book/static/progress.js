@@ -146,10 +146,12 @@
   function start() {
     load();
     draw();
-    for (const box of boxes())
+    for (const box of boxes()) {
+      box.autocomplete = "off"; // 后退时浏览器会照次序填回勾；由记着的说了算
       box.addEventListener("change", () =>
         record(here, box.dataset.progress, { done: box.checked })
       );
+    }
     const chooser = document.getElementById("ppo-file");
     document.getElementById("ppo-export")?.addEventListener("click", exportFile);
     document.getElementById("ppo-import")?.addEventListener("click", () => chooser.click());

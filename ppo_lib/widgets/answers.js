@@ -78,7 +78,7 @@ function judge(spec, answers) {
 function addText(parent, field, read, placeholder) {
   const row = add(parent, "label", { className: "blank" });
   add(row, "span", { textContent: field.name });
-  const input = add(row, "input", { type: "text", placeholder }, { autocomplete: "off", spellcheck: "false" });
+  const input = add(row, "input", { type: "text", placeholder }, { spellcheck: "false" });
   return { read: () => read(input.value), raw: () => input.value, fill: (text) => (input.value = text) };
 }
 

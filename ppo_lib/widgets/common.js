@@ -6,6 +6,7 @@ const [BLUE, ORANGE, GREEN] = COLORS;
 
 function add(parent, tag, properties = {}, attributes = {}) {
   const element = Object.assign(document.createElement(tag), properties);
+  if (tag === "input") element.autocomplete = "off"; // 后退时浏览器会照次序填回旧值；由状态说了算
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   return parent.appendChild(element);
 }
