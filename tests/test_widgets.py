@@ -766,9 +766,10 @@ def everything():
 def test_widgets_fit_a_phone_and_are_big_enough_to_touch(open_widgets, width):
     page = open_widgets(*everything(), width=width, device_scale_factor=3)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for control in page.locator(
-        ".slider input, .radios label, .option label, .ppo-widget button"
-    ).all():
+    controls = page.locator(".slider input, .radios label, .option label, .ppo-widget button")
+    shown = controls.filter(visible=True).all()  # 没有内核时，探索器不问在哪里训练
+    assert len(shown) > 10
+    for control in shown:
         assert control.bounding_box()["height"] >= 36
     outside = page.locator(".chart text").evaluate_all(
         "(all, width) => all.map((t) => t.getBoundingClientRect())"
