@@ -4,7 +4,8 @@
     python benchmarks/engine_speed.py --repeats 20    机器忙时多试几次
 
 原指南的一次更新：16 × 128 步，2 遍 × 4 个小批次，64-64 的两个网络。几种情形轮流各做一小段，取各自最快的一段：
-机器忙的时候，慢的那些段说明的是别的程序。最后一列是与有 SIMD 的同一情形的比。另外报告：CartPole 的平均回报
+机器忙的时候，慢的那些段说明的是别的程序。最后一列是与有 SIMD 的同一情形的比；CartPole 还与 engine_plain.js 里普通 JavaScript 写的
+同一个算法比。另外报告：CartPole 的平均回报
 第一次过 475 要几秒，和那时页面每秒的帧数。结果见 engine.md。
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import sync_playwright
@@ -28,14 +30,16 @@ CASES = [
     ]
     for build in engine.BUILDS
 ]
+PLAIN_JS = ("CartPole-v1", "relu", "普通 JavaScript")
 
 RACE = """
 self.onmessage = ({ data: { cases, repeats, updates } }) => {
   const config = { total_timesteps: 2e6 };
   const trainers = cases.map(([env_name, activation, build]) =>
     createTrainer({ ...config, env_name, activation }, 0, build));
+  trainers.push(createPlainTrainer());
   for (const trainer of trainers) trainer.update(); // 先热一热
-  const best = cases.map(() => 0);
+  const best = trainers.map(() => 0);
   for (let i = 0; i < repeats; i++) {
     trainers.forEach((trainer, j) => {
       const start = performance.now();
@@ -94,10 +98,12 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         race = {"cases": CASES, "repeats": arguments.repeats, "updates": arguments.updates}
-        best = page.evaluate(IN_WORKER, [f"{engine.engine_script()}\n{RACE}", race])
+        plain_js = Path(__file__).with_name("engine_plain.js").read_text(encoding="utf-8")
+        script = "\n".join([engine.engine_script(), plain_js, RACE])
+        best = page.evaluate(IN_WORKER, [script, race])
         print(f"Chromium {browser.version}；每种取 {arguments.repeats} 段里最快的\n")
         print("| 环境 | 激活函数 | 编译 | 千步/秒 | 比有 SIMD 的 |\n|---|---|---|---|---|")
-        for (env, activation, build), speed in zip(CASES, best):
+        for (env, activation, build), speed in zip([*CASES, PLAIN_JS], best):
             fastest = best[CASES.index((env, activation, "simd"))]
             print(f"| {env} | {activation} | {build} | {speed:.0f} | {speed / fastest:.2f} |")
 

@@ -12,10 +12,10 @@ double dot(const float *a, const float *b, int n) { // n 是 4 的倍数
 // 二范数
 double global_norm(const float *x, int n) { return __builtin_sqrt(dot(x, x, n)); }
 
-// 夹角的余弦；有一个是零向量时记 0
-double cosine_similarity(const float *a, const float *b, int n) {
-  double norms = global_norm(a, n) * global_norm(b, n);
-  return norms == 0 ? 0 : dot(a, b, n) / norms;
+// 夹角的余弦 a·b / (|a||b|)，由三个点积算；有一个是零向量时记 0
+double cosine_similarity(double ab, double aa, double bb) {
+  double norms = __builtin_sqrt(aa) * __builtin_sqrt(bb);
+  return norms == 0 ? 0 : ab / norms;
 }
 
 // 滑动梯度 decay·旧 + (1-decay)·新；要先用旧的算余弦，再更新

@@ -211,7 +211,7 @@ void optimizer_update(Trainer *trainer, float lr);
 
 double dot(const float *a, const float *b, int n);
 double global_norm(const float *x, int n);
-double cosine_similarity(const float *a, const float *b, int n);
+double cosine_similarity(double ab, double aa, double bb);
 void update_running_grad(float *running_grad, const float *grad, float decay, int n);
 double explained_variance(const float *value, const float *target, int n);
 double masked_mean(const float *x, const float *mask, int n);

@@ -59,19 +59,25 @@ static void make_batch(Trainer *trainer) {
   if (config->advantage_norm == NORM_BATCH) normalize(trainer->advantage, num_steps * num_envs);
 }
 
-// 梯度和优化器的样子：先是全部参数的，再是 Actor、Critic 各自的。梯度是缩短之前的，两个矩没有修正偏差。
+// 梯度和优化器的样子：全部参数的、Actor 的、Critic 的。梯度是缩短之前的，两个矩没有修正偏差。
+// 每种点积只在 Actor 和 Critic 上各算一遍，全部参数的是两者之和。
 static void gradient_metrics(const Trainer *trainer, double *metrics) {
   double missing = __builtin_nan("");
   int middle = trainer->network.critic_start, end = trainer->network.num_params;
-  const int starts[] = {0, 0, middle}, ends[] = {end, middle, end};
+  const float *g = trainer->grad, *mu = trainer->mu, *nu = trainer->nu, *r = trainer->running_grad;
+  const float *pairs[5][2] = {{g, g}, {mu, mu}, {nu, nu}, {r, r}, {g, r}};
+  double dots[3][5]; // 全部、Actor、Critic
+  for (int k = 0; k < 5; k++) {
+    dots[1][k] = dot(pairs[k][0], pairs[k][1], middle);
+    dots[2][k] = dot(pairs[k][0] + middle, pairs[k][1] + middle, end - middle);
+    dots[0][k] = dots[1][k] + dots[2][k];
+  }
   for (int owner = 0; owner < 3; owner++) {
-    int start = starts[owner], n = ends[owner] - start;
-    const float *grad = trainer->grad + start;
-    double *four = metrics + METRIC_grad_norm + 4 * owner;
-    four[0] = global_norm(grad, n);
-    four[1] = trainer->config.optimizer == RMSPROP ? missing : global_norm(trainer->mu + start, n);
-    four[2] = trainer->config.optimizer == SGD ? missing : global_norm(trainer->nu + start, n);
-    four[3] = cosine_similarity(grad, trainer->running_grad + start, n);
+    double *four = metrics + METRIC_grad_norm + 4 * owner, *d = dots[owner];
+    four[0] = __builtin_sqrt(d[0]);
+    four[1] = trainer->config.optimizer == RMSPROP ? missing : __builtin_sqrt(d[1]);
+    four[2] = trainer->config.optimizer == SGD ? missing : __builtin_sqrt(d[2]);
+    four[3] = cosine_similarity(d[4], d[0], d[3]);
   }
 }
 
