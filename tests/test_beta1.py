@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from ppo_lib import PPOConfig
 from ppo_lib.course import beta1
-from ppo_lib.course.beta1_update import branch
+from ppo_lib.course.beta1_update import branch, near_the_bound, pushed
 from ppo_lib.diagnostics import global_norm
 from ppo_lib.statistics import bootstrap_band, difference_interval, iqm
 from ppo_lib.training import layers, make_train
@@ -139,6 +140,26 @@ def test_the_branch_with_the_training_beta_1_is_the_librarys_update():
         assert seen[f"{owner}_moved"][1] == pytest.approx(float(expected), rel=1e-3)
         assert seen[f"{owner}_momentum"][0] == 0 < seen[f"{owner}_momentum"][1]
         assert seen[f"{owner}_gradient"][0] == pytest.approx(float(seen[f"{owner}_moved"][0]))
+
+
+def test_the_two_sides_of_the_bound_by_hand():
+    """ε = 0.2：1.22 和 0.78 刚过边界，1.18 和 0.82 快到了，其余的远；往外的推动才算正的。"""
+    ratio = np.array([1.22, 0.78, 1.18, 0.82, 1.0, 1.4, 0.78])
+    advantage = np.array([1.0, -2.0, 3.0, -1.0, 1.0, 1.0, 1.0])
+    push = np.array([0.1, 0.2, 0.4, -0.8, 9.0, 9.0, 9.0])
+    seen = near_the_bound(ratio, advantage, {"momentum": push}, 0.2)
+    assert (seen["outside_count"], seen["inside_count"]) == (2, 2)
+    assert seen["outside_momentum"] == pytest.approx(0.1 - 0.2)
+    assert seen["inside_momentum"] == pytest.approx(0.4 + 0.8)
+
+
+def test_a_side_with_too_few_samples_is_left_out():
+    dims = ("seed", "beta_1", "step")
+    many, few = np.full((1, 1, 2), 10), np.full((1, 1, 2), 9)
+    seen = xr.Dataset({"inside_count": (dims, many), "outside_count": (dims, many),
+                       "outside_gradient": (dims, np.full((1, 1, 2), 3.0))})  # fmt: skip
+    assert pushed(seen, "outside", "gradient").item() == pytest.approx(0.3)
+    assert np.isnan(pushed(seen.assign(inside_count=(dims, few)), "outside", "gradient").item())
 
 
 def test_errors_of_a_line_and_of_groups_by_hand():

@@ -11,7 +11,7 @@ import xarray as xr
 from ppo_lib.config import PPOConfig
 from ppo_lib.diagnostics import cosine_similarity, global_norm
 from ppo_lib.envs import make_env
-from ppo_lib.loss import ppo_loss
+from ppo_lib.loss import normalize, policy_ratio, ppo_loss
 from ppo_lib.optimizer import annealed_lr, moments
 from ppo_lib.rollout import collect_rollout
 from ppo_lib.training import (
@@ -23,6 +23,42 @@ from ppo_lib.training import (
     minibatch_orders,
     take_minibatches,
 )
+
+
+NEAR = 0.05
+"""概率比离裁剪的边界不到这么多，才放在一起比。"""
+
+
+def near_the_bound(ratio, advantage, pushes: dict, clip_eps) -> dict:
+    """裁剪的边界两侧，离边界同样近的样本，各被推出去多远。
+
+    边界是 A > 0 的 1+ε、A < 0 的 1-ε。刚过边界的（outside）被裁剪，自己没有梯度；刚到边界的（inside）还有。
+
+    Args:
+        ratio, advantage: (batch,)，走这一步之前的概率比；优势只用符号。
+        pushes: 名字 → 这一步把 ln π 推了多少 (batch,)。
+
+    Returns:
+        ``{side}_count`` 是样本的个数；``{side}_{名字}`` 是往外（A > 0 时 ln π 变大，A < 0 时变小）推了多远的总和。
+    """
+    outward = jnp.sign(advantage)
+    beyond = outward * (ratio - 1) - clip_eps  # 过了边界多远
+    sides = {
+        "outside": (0 < beyond) & (beyond < NEAR),
+        "inside": (-NEAR < beyond) & (beyond <= 0),
+    }
+    return {f"{side}_count": mask.sum() for side, mask in sides.items()} | {
+        f"{side}_{name}": (mask * outward * push).sum()
+        for side, mask in sides.items()
+        for name, push in pushes.items()
+    }
+
+
+def pushed(seen: xr.Dataset, side: str, name: str) -> xr.DataArray:
+    """``branch`` 的一支里，边界 side 一侧的样本每步平均往外推了多远，维 (seed, beta_1)；两侧样本不都有 20 个的是 NaN。"""
+    counts = {where: seen[f"{where}_count"].sum("step") for where in ("inside", "outside")}
+    enough = (counts["inside"] >= 20) & (counts["outside"] >= 20)
+    return (seen[f"{side}_{name}"].sum("step") / counts[side]).where(enough)
 
 
 def branch(cfg: PPOConfig, update: int, beta_1s, seeds) -> xr.Dataset:
@@ -37,7 +73,8 @@ def branch(cfg: PPOConfig, update: int, beta_1s, seeds) -> xr.Dataset:
         - ``{owner}_momentum``、``{owner}_gradient``、``{owner}_moved``：这次更新开头的 m、这次更新的梯度、
           两者合起来，把参数推了多远（长度），owner 是 actor 或 critic；
         - ``{owner}_toward``：走过的一段在“这次更新开头、整批的负梯度”方向上的分量；
-        - ``approx_kl``、``clip_frac``、``actor_loss``、``value_loss``：在整批上。
+        - ``approx_kl``、``clip_frac``、``actor_loss``、``value_loss``：在整批上；
+        - ``near_the_bound`` 的各项：这一步里，这次更新开头的 m 和这次更新的梯度（momentum、gradient）推的。
     """
     program = make_train(cfg)
     env = make_env(cfg)
@@ -101,6 +138,16 @@ def branch(cfg: PPOConfig, update: int, beta_1s, seeds) -> xr.Dataset:
         )
         downhill, _ = loss(state.params, whole, base, **options)
         downhill = jax.tree.map(jnp.negative, downhill)
+        sign = normalize(whole.advantage)
+
+        def log_prob(params):
+            return network.apply(params, whole.obs)[0].log_prob(whole.action)
+
+        def push(params, before, after):
+            """参数只从 before 挪到 after，ln π 变多少。"""
+            moved = jax.tree.map(lambda p, x, y: p + y - x, params, before, after)
+            return log_prob(moved) - log_prob(params)
+
         clip = optax.clip_by_global_norm(base.max_grad_norm)
 
         def step(carry, minibatch):
@@ -120,11 +167,16 @@ def branch(cfg: PPOConfig, update: int, beta_1s, seeds) -> xr.Dataset:
                     lambda x, m, r: x - scale * m / (r + base.adam_eps), moved, m, root
                 )
 
+            before = {"momentum": by_momentum, "gradient": by_gradient}
             by_momentum, by_gradient = walk(by_momentum, old), walk(by_gradient, new)
+            after = {"momentum": by_momentum, "gradient": by_gradient}
+            pushes = {name: push(params, before[name], after[name]) for name in before}
+            ratio = policy_ratio(log_prob(params), whole.log_prob)
             moved = jax.tree.map(jnp.add, by_momentum, by_gradient)
             _, seen = ppo_loss(
                 jax.tree.map(jnp.add, state.params, moved), whole, base, **options
             )
+            seen |= near_the_bound(ratio, sign, pushes, base.clip_eps)
             for owner in ("actor", "critic"):
                 momentum, gradient, both, down = (
                     layers(x, owner) for x in (by_momentum, by_gradient, moved, downhill)
