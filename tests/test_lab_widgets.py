@@ -251,7 +251,7 @@ def test_a_cell_keeps_seeds_for_the_end_and_only_the_first_game_scores(open_widg
             cell.click()
         assert "看过 3 个种子了" in words(page) and "还剩 1 次" in words(page)
         page.get_by_role("button", name="β₁ 0.9，lr 0.001").click()
-        page.get_by_role("button", name="交出 β₁ 0，lr 0.001").click()
+        page.get_by_role("button", name="交这一格：β₁ 0，lr 0.001").click()
         page.get_by_role("spinbutton").fill(points)
         page.get_by_role("button", name="锁定，揭晓").click()
         page.get_by_role("button", name="再来一局").wait_for()
@@ -346,7 +346,11 @@ def test_other_seeds_flip_the_ranks(open_widgets):  # noqa: F811
     shuffle.click()
     cells = top.locator("th, td").all_inner_texts()
     assert cells == ["β₁ 0，lr 0.004", "204.0", "1", "2", "1"]
-    assert "抽了 2 批，每批 1 个种子：当过第一的有 2 格。" in page.locator(".ranking").inner_text()  # fmt: skip
+    told = page.locator(".ranking").inner_text
+    assert "这一批是种子 4。看过 2 批，当过第一的有 2 格。" in told()
+    for _ in range(3):  # 五个种子里取一个，只有五种取法，不重复
+        shuffle.click()
+    assert "看过 5 批" in told() and "各种取法都看过了。" in told() and shuffle.is_disabled()
 
 
 # ---- 手机、读屏、暗色 --------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 from ppo_lib import PPOConfig  # isort: skip  # 在 jax 之前
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,35 @@ ANSWERS = [  # 章；页上的一格里写着的；改动；四分位均值到 4
 ]
 
 
+BROKEN = [  # 第 10 章任务二：只动一个键；四分位均值低于 300 吗
+    (dict(update_epochs=1), True),
+    (dict(lr=0.002), True),
+    (dict(gamma=0.995), True),
+    (dict(clip_eps=1.0), True),
+    (dict(clip_eps=0.02), False),
+    (dict(ent_coef=0.0), False),
+    (dict(ent_coef=0.1), False),
+]
+
+
+def trained(in_node, cfg: PPOConfig) -> float:  # noqa: F811
+    """页上那几个种子各自的成绩，取四分位均值。"""
+    tenth = [call("update")] * cfg.num_updates
+    runs = [in_node([create(cfg, seed), *tenth]) for seed in range(SEEDS)]
+    last = [[row["return"] for row in run][-cfg.num_updates // 10 :] for run in runs]
+    return iqm(np.array([np.nanmean(np.array(row, float)) for row in last]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes, broken", BROKEN)
+def test_one_key_breaks_cartpole_or_does_not(in_node, changes, broken):  # noqa: F811
+    cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=4)
+    assert (trained(in_node, dataclasses.replace(cfg, **changes)) < 300) == broken
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chapter, written, changes, solved", ANSWERS)
 def test_the_folded_answer_is_what_the_reader_gets(in_node, chapter, written, changes, solved):  # noqa: F811
     assert written in (CHAPTERS / f"{chapter}.md").read_text(encoding="utf-8")
     cfg = PPOConfig(**dict(env_name="CartPole-v1", total_timesteps=200_000) | changes)
-    tenth = [call("update")] * cfg.num_updates
-    runs = [in_node([create(cfg, seed), *tenth]) for seed in range(SEEDS)]
-    last = [[row["return"] for row in run][-cfg.num_updates // 10 :] for run in runs]
-    scores = [np.nanmean(np.array(row, float)) for row in last]
-    assert (iqm(np.array(scores)) >= 475) == solved
+    assert (trained(in_node, cfg) >= 475) == solved

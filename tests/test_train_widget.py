@@ -107,7 +107,7 @@ def test_training_with_the_keyboard_ends_with_a_score_and_repeats_bit_for_bit(op
     page.keyboard.press("Enter")
     told = wait_for_words(page, "训练完了")
     assert (
-        "2 个种子里有" in told
+        "2 个种子里，" in told
         and "第 30 次更新，共 30 次" in page.locator(".how-far").inner_text()
     )
     page.wait_for_timeout(300)
@@ -214,6 +214,54 @@ def test_sliders_take_effect_in_the_middle_and_static_ones_wait(open_widgets):  
     page.get_by_label("MountainCar").check()
     assert words(page) == "还没有训练。"
     assert page.get_by_role("img", name="Critic 的 V").is_visible()
+
+
+@pytest.mark.slow
+def test_a_result_says_which_settings_it_belongs_to(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT))
+    epochs = page.get_by_role("slider", name="每批学几遍", exact=True)
+    train_to_the_end(page)
+    assert "原来的设置" not in words(page) and "动过" not in words(page)
+    epochs.focus()
+    page.keyboard.press("ArrowRight")
+    assert "滑块后来动过，要再训练" in words(page)
+    train_to_the_end(page)
+    assert "与这一页原来的设置不同的：每批学几遍 =" in words(page) and "动过" not in words(page)
+
+
+@pytest.mark.slow
+def test_a_slider_moved_on_the_way_is_told(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT))
+    press(page, "一次更新")
+    wait_for_words(page, "停在第 1 次更新")
+    page.get_by_role("slider", name="β₁", exact=True).focus()
+    page.keyboard.press("Home")
+    press(page, "继续")
+    assert "训练的途中动过滑块，前后不是同一种设置" in wait_for_words(page, "训练完了")
+
+
+@pytest.mark.slow
+def test_fresh_seeds_give_another_curve_and_the_first_stays(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT))
+    first = train_to_the_end(page)
+    press(page, "换种子")
+    assert (
+        words(page)
+        == f"下一次训练用种子 {'、'.join(str(s + len(SHORT.seeds)) for s in SHORT.seeds)}。"
+    )
+    second = train_to_the_end(page)
+    assert first[-1] in second and second[-1] != first[-1]
+
+
+@pytest.mark.slow
+def test_a_link_speaks_to_one_of_two_training_grounds(open_widgets):  # noqa: F811
+    page = open_widgets(TrainWidget(SHORT), TrainWidget(PPOConfig(env_name="MountainCar-v0")))
+    page.evaluate("() => (location.hash = '#train?home=CartPole-v1&lr=0.1')")
+    page.wait_for_function(
+        "() => document.querySelector('.sentence').textContent.includes('照链接里的')"
+    )
+    rates = page.get_by_role("slider", name="学习率 lr", exact=True)
+    assert [rates.nth(i).get_attribute("aria-valuetext") for i in (0, 1)] == ["0.1", "0.004"]
 
 
 HIDE = """(hidden) => {

@@ -578,8 +578,9 @@ def test_the_page_unpacks_what_python_packed(call_js):
 def call_js_unpack(call_js, packed) -> list:
     """网页里的 unpack；NaN 变成 None。"""
     code = ReturnExplorer._esm + (
-        "\nexport const unpackList = (list, ...rest) => Array.from(unpack(new DataView("
-        "Uint8Array.from(list).buffer), ...rest), (x) => (Number.isNaN(x) ? null : x));"
+        "\nexport const unpackList = (list, scale, offset) => Array.from("
+        "unpack({ data: new DataView(Uint8Array.from(list).buffer), scale, offset }),"
+        " (x) => (Number.isNaN(x) ? null : x));"
     )
     module = type("Module", (), {"_esm": code})
     return call_js(module, "unpackList", list(packed.data), packed.scale, packed.offset)

@@ -24,7 +24,6 @@ from ppo_lib.training import (
     take_minibatches,
 )
 
-
 NEAR = 0.05
 """概率比离裁剪的边界不到这么多，才放在一起比。"""
 

@@ -1,5 +1,15 @@
 // 学习曲线：几个种子的统计，和画成细线、带、粗线。探索器和训练场共用。
 
+const MISSING = 2047; // 代表 NaN 的整数，与 explorer.py 相同
+
+// 打包的字节变成数。bytes 是 DataView，先是所有整数的低八位，再是所有的高位。
+export function unpack({ data, scale, offset }) {
+  return Float64Array.from({ length: data.byteLength / 2 }, (_, i) => {
+    const step = data.getUint8(i) + 256 * data.getUint8(data.byteLength / 2 + i);
+    return step === MISSING ? NaN : offset + scale * step;
+  });
+}
+
 // NaN 处沿用前一个值；开头的 NaN 不动。
 export function forwardFill(row) {
   let last = NaN;

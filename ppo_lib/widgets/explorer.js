@@ -1,17 +1,5 @@
 // 回报曲线探索器：记录好的网格，滑块只停在记录过的值上；也可以真的再训练一次，在网页里，或在内核里。
 
-const MISSING = 2047; // 代表 NaN 的整数，与 explorer.py 相同
-
-// 打包的字节变成数。bytes 是 DataView，先是所有整数的低八位，再是所有的高位。
-export function unpack(bytes, scale, offset) {
-  const values = new Float64Array(bytes.byteLength / 2);
-  for (let i = 0; i < values.length; i++) {
-    const step = bytes.getUint8(i) + 256 * bytes.getUint8(values.length + i);
-    values[i] = step === MISSING ? NaN : offset + scale * step;
-  }
-  return values;
-}
-
 // 网格上一点的曲线：每个种子一列数。places 是各轴的下标。
 export function pick(values, sizes, places, seeds, points) {
   const cell = places.reduce((index, place, i) => index * sizes[i] + place, 0);
@@ -169,7 +157,7 @@ function fromJson(row) {
 function render({ model, el }) {
   const axes = model.get("axes");
   const steps = model.get("timesteps");
-  const values = unpack(model.get("data"), model.get("scale"), model.get("offset"));
+  const values = unpack({ data: model.get("data"), scale: model.get("scale"), offset: model.get("offset") });
   const sizes = axes.map((axis) => axis.values.length);
   const root = makeRoot(el, "回报曲线探索器", "滑块只停在记录过的值上，曲线都是真的训练留下的，没有插值。");
   const controls = add(root, "div", { className: "controls" });

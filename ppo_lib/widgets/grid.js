@@ -1,14 +1,4 @@
-// 网格：打包的数、一张由按钮拼成的热图、两格之差的区间。十五次试探和热图共用。
-
-const MISSING = 2047; // 代表 NaN 的整数，与 explorer.py 相同
-
-// 打包的字节变成数。bytes 是 DataView，先是所有整数的低八位，再是所有的高位。
-export function unpack({ data, scale, offset }) {
-  return Float64Array.from({ length: data.byteLength / 2 }, (_, i) => {
-    const step = data.getUint8(i) + 256 * data.getUint8(data.byteLength / 2 + i);
-    return step === MISSING ? NaN : offset + scale * step;
-  });
-}
+// 网格：一张由按钮拼成的热图、两格之差的区间。十五次试探和热图共用。
 
 // 一格的编号 ↔ 各轴的下标，按行排
 export function cellOf(sizes, places) {

@@ -11,10 +11,11 @@ const STYLES = [
 
 const TOP = 5; // 名次表列几格
 
-// 从 n 个种子里抽 k 个，排好；random 是 0 到 1 的随机数
-export function drawSeeds(n, k, random) {
-  const left = Array.from({ length: n }, (_, i) => i);
-  return Array.from({ length: k }, () => left.splice(Math.floor(random() * left.length), 1)[0]).sort((a, b) => a - b);
+// 从种子 0 到 n - 1 里取 k 个的全部取法
+export function choices(n, k, first = 0) {
+  if (k === 0) return [[]];
+  return Array.from({ length: Math.max(n - first - k + 1, 0) }, (_, i) => first + i)
+    .flatMap((seed) => choices(n, k - 1, seed + 1).map((rest) => [seed, ...rest]));
 }
 
 // 整段的成绩：从头到尾的平均，跳过 NaN
@@ -37,7 +38,7 @@ function render({ model, el }) {
   });
   const root = makeRoot(el, "热图：点一格，看它的曲线",
     "格里是四分位均值。● 整个 95% 区间都过线，○ 跨在线上，没有记号就是没过。点的格放到 A 或 B；键盘：方向键走，回车放。");
-  let board, fixed, place, drawn, before, pins, firsts; // firsts：各批的第一名
+  let board, fixed, place, drawn, before, pins, left, firsts; // left：还没有看过的取法；firsts：各批的第一名
   let letter = 0;
   let count = 5;
 
@@ -92,8 +93,8 @@ function render({ model, el }) {
 
   function redraw(again = false) {
     before = again ? ranks(middles()) : null;
-    if (!again) firsts = [];
-    drawn = drawSeeds(board.num_seeds, count, Math.random);
+    if (!again) [firsts, left] = [[], choices(board.num_seeds, count)];
+    [drawn] = left.splice(Math.floor(Math.random() * left.length), 1);
     const order = ranks(middles());
     if (count < board.num_seeds) firsts.push(order.flatMap((rank, cell) => (rank === 1 ? [cell] : [])));
     refresh();
@@ -128,9 +129,11 @@ function render({ model, el }) {
     const top = order.map((_, cell) => cell).sort((a, b) => order[a] - order[b] || truth[a] - truth[b]).slice(0, TOP);
     fillRanks(top.map((cell) => [where(cell), num(now[cell], 1), `${order[cell]}`, before ? `${before[cell]}` : "—", `${truth[cell]}`]));
     const leaders = new Set(firsts.flat()).size;
-    say(rankWords, (tied > 1 ? `${tied} 格并列第一，比不出高低。` : "") + (firsts.length > 1
-      ? `抽了 ${firsts.length} 批，每批 ${count} 个种子：当过第一的有 ${leaders} 格。`
-      : count < board.num_seeds ? `这一批是种子 ${drawn.join("、")}。按“换种子”，看名次动不动。` : "五个种子全看了；想看名次动不动，先改成看 3 个。"));
+    const told = firsts.length > 1
+      ? `看过 ${firsts.length} 批，当过第一的有 ${leaders} 格。${left.length ? "" : "各种取法都看过了。"}`
+      : "按“换种子”，看名次动不动。";
+    say(rankWords, (tied > 1 ? `${tied} 格并列第一，比不出高低。` : "") + (count < board.num_seeds
+      ? `这一批是种子 ${drawn.join("、")}。${told}` : "五个种子全看了；想看名次动不动，先改成看 3 个。"));
   }
 
   // ---- 画
@@ -163,7 +166,7 @@ function render({ model, el }) {
       setFixed(board.axes[fixed].name);
       setPlace(board.axes[fixed].values[place]);
     }
-    shuffle.disabled = count === board.num_seeds;
+    shuffle.disabled = left.length === 0;
     draw({ ...view(), cell: paintCell });
     drawCurves();
     tellRanks();

@@ -32,7 +32,7 @@ function addTries(parent) {
       const item = add(box, "li");
       add(item, "span", { textContent: text });
       if (!onHand) continue;
-      const button = add(item, "button", { type: "button", textContent: "交这一格" }, { "aria-label": `交出 ${text}` });
+      const button = add(item, "button", { type: "button", textContent: "交这一格" }, { "aria-label": `交这一格：${text}` });
       button.addEventListener("click", () => onHand(cell));
     }
   };
@@ -150,12 +150,12 @@ function render({ model, el }) {
   function ending() {
     const { handed, guess } = game();
     const [mine, rest] = [mean(seen(handed)), mean(unseen(handed))];
-    const fell = mine - rest;
+    const fell = Math.round(mine) - Math.round(rest); // 与写出来的两个数对得上
     const beat = Math.round(beaten(board.random.quantiles, rest));
     const best = bestCell();
     const off = Math.abs(guess - rest);
     return `你看到 ${num(mine, 0)}（${seen(handed).length} 个种子），没给你看的 ${unseen(handed).length} 个种子平均 ${num(rest, 0)}，` +
-      `${Math.abs(fell) < 0.5 ? "一样" : `${fell > 0 ? "低" : "高"}了 ${num(Math.abs(fell), 0)} 分`}。` +
+      `${fell === 0 ? "一样" : `${fell > 0 ? "低" : "高"}了 ${num(Math.abs(fell), 0)} 分`}。` +
       `你猜 ${num(guess, 0)}，差 ${num(off, 0)}，${off <= board.tolerance ? "得一分" : `超出 ${board.tolerance}，不得分`}。` +
       `随机搜索平均看到 ${num(board.random.seen, 0)}，没看过的种子给它 ${num(board.random.hidden, 0)}；你胜过其中的 ${beat}%。` +
       `记录里最好的是 ${where(best)}，五个种子的四分位均值 ${num(iqm(seeds(best)), 0)}。`;
@@ -214,6 +214,9 @@ function render({ model, el }) {
     const row = add(guessBox, "label", { className: "blank" });
     add(row, "span", { textContent: `没给你看的 ${rest} 个种子，平均多少？（差 ${board.tolerance} 分以内算对）` });
     const input = add(row, "input", { type: "number", required: true, min: board.low, max: board.high, step: "any" });
+    const { low, high } = board;
+    input.addEventListener("input", () => input.setCustomValidity(
+      input.validity.rangeUnderflow || input.validity.rangeOverflow ? `要在 ${num(low, 0)} 到 ${num(high, 0)} 之间。` : ""));
     add(guessBox, "button", { type: "submit", className: "main", textContent: "锁定，揭晓" });
     guessBox.onsubmit = (event) => {
       event.preventDefault();

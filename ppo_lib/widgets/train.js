@@ -78,14 +78,15 @@ function write(key, value) {
 
 const MARK = "#train?";
 
-export function linkOf(address, config, seeds) {
-  const written = Object.entries({ ...config, seeds })
+export function linkOf(address, config, seeds, home) {
+  const written = Object.entries({ ...config, seeds, home })
     .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);
   return `${address.split("#")[0]}${MARK}${new URLSearchParams(written)}`;
 }
 
-// 返回 {config, seeds}；没有写是 null；看不懂就抛出错误。这里只管类型，范围由引擎查（checkConfig）。
-export function readLink(hash, config, seedsNow) {
+// home 是这个训练场一开始的环境：一页上有两个训练场时，认得出是写给谁的。
+// 返回 {config, seeds}；没有写、写给别的训练场，是 null；看不懂就抛出错误。这里只管类型，范围由引擎查（checkConfig）。
+export function readLink(hash, config, seedsNow, here) {
   if (!hash.startsWith(MARK)) return null;
   const parse = (text) => {
     try {
@@ -95,7 +96,8 @@ export function readLink(hash, config, seedsNow) {
     }
   };
   const found = Object.fromEntries([...new URLSearchParams(hash.slice(MARK.length))].map(([key, text]) => [key, parse(text)]));
-  const { seeds, ...values } = { ...config, seeds: seedsNow, ...found };
+  const { seeds, home = here, ...values } = { ...config, seeds: seedsNow, ...found };
+  if (home !== here) return null;
   const kind = (x) => (Array.isArray(x) ? "array" : x === null ? "number" : typeof x);
   for (const [key, value] of Object.entries(values)) {
     const fits = key in config && kind(value) === kind(config[key]);
@@ -164,6 +166,7 @@ function render({ model, el }) {
     compact ? "杆子要靠推小车才立得住；它现在还不会。" : "这里真的在训练 PPO，就在这个网页里。拨好滑块，按“训练”。");
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const config = () => model.get("config");
+  const home = { ...config() }; // 这一页原来的设置
   const changeAll = (values) => setter(model, "config")({ ...config(), ...values });
   const change = (key, value) => changeAll({ [key]: value });
 
@@ -221,6 +224,7 @@ function render({ model, el }) {
   const slowButton = button("慢动作", () => setSlow(!slow));
   const restartButton = button("重来", reset);
   const pinButton = button("钉住这条", pin);
+  button("换种子", freshSeeds);
   const linkButton = button("复制链接", copyLink);
   const progress = add(place.words, "p", { className: "how-far" });
   const sentence = addSentence(place.words);
@@ -328,6 +332,14 @@ function render({ model, el }) {
     refresh();
   }
 
+  // 同样的种子再训练，得到一模一样的曲线；要新的证据，换没有用过的
+  function freshSeeds() {
+    const seeds = model.get("seeds");
+    setter(model, "seeds")(seeds.map((seed) => seed + seeds.length));
+    reset();
+    say(sentence, `下一次训练用种子 ${model.get("seeds").join("、")}。`);
+  }
+
   function pin() {
     run.pinned = !run.pinned;
     refresh();
@@ -335,7 +347,7 @@ function render({ model, el }) {
 
   // 链接也写进地址栏：不许用剪贴板的页面上，从那里复制
   async function copyLink() {
-    const link = linkOf(location.href, config(), model.get("seeds"));
+    const link = linkOf(location.href, config(), model.get("seeds"), home.env_name);
     history.replaceState(null, "", link);
     const copied = await navigator.clipboard?.writeText(link).then(() => true, () => false);
     const told = copied ? "链接复制好了：打开就是这些设置和种子，同一个浏览器里再训练，曲线逐位相同。"
@@ -345,7 +357,7 @@ function render({ model, el }) {
 
   function openLink() {
     try {
-      const found = readLink(location.hash, config(), model.get("seeds"));
+      const found = readLink(location.hash, config(), model.get("seeds"), home.env_name);
       if (!found) return;
       model.set("seeds", found.seeds);
       setter(model, "config")(found.config);
@@ -369,6 +381,8 @@ function render({ model, el }) {
     const last = Math.max(config().total_timesteps, ...drawnRuns.map((one) => one.config.total_timesteps));
     const scale = addAxes(svg, width, height, { x: [0, last], y: [low, high], left: 52,
       xFormat: (x) => short(x / 1e4), xLabel: "环境步数（万步）", yLabel: "回报" });
+    const { solved } = ENVS[config().env_name];
+    addSvg(svg, "line", { class: "axis", x1: scale.X(0), x2: scale.X(last), y1: scale.Y(solved), y2: scale.Y(solved), "stroke-dasharray": "2 4" });
     for (const one of old) addLine(svg, scale, middleLine(one, "return"), EARLIER);
     pinned().forEach((one, i) => addLine(svg, scale, middleLine(one, "return"), PINNED[i % PINNED.length]));
     if (!shown?.curves.return) return;
@@ -444,14 +458,22 @@ function render({ model, el }) {
     const scores = finalScores(run.curves.return ?? []);
     const { solved, name } = ENVS[run.config.env_name];
     const told = scores.length ? `最后十分之一的平均回报，各种子的四分位均值是 ${num(iqm(scores), 1)}` : "还没有走完的回合";
-    if (state === "paused") return `停在第 ${updatesDone(run)} 次更新：${told}。`;
-    if (run.diverged) return `${run.diverged}${scores.length ? `到那时，${told}。` : ""}`;
+    if (state === "paused") return `停在第 ${updatesDone(run)} 次更新：${told}。${caveats()}`;
+    if (run.diverged) return `${run.diverged}${scores.length ? `到那时，${told}。` : ""}${caveats()}`;
     const learned = scores.filter((score) => score >= solved).length;
     if (compact) {
       return `练了 ${num(run.seconds, 1)} 秒：${run.seeds.length} 次训练里有 ${learned} 次学会了 ${name}` +
-        (scores.length ? `，最后平均每回合 ${num(mean(scores), 0)} 分。` : "。");
+        (scores.length ? `，最后平均每回合 ${num(mean(scores), 0)} 分。` : "。") + caveats();
     }
-    return `训练完了：${told}；${run.seeds.length} 个种子里有 ${learned} 个到了 ${short(solved)}，也就是学会了 ${name}。`;
+    const changed = difference(run.config, home);
+    return `训练完了：${told}；${run.seeds.length} 个种子里，${learned} 个学会了 ${name}（到了 ${short(solved)}）。` +
+      (changed ? `与这一页原来的设置不同的：${changed}。` : "") + caveats();
+  }
+
+  // 这个结果不是滑块现在的样子，或者前后不是一种设置
+  function caveats() {
+    return (touched ? "训练的途中动过滑块，前后不是同一种设置。" : "") +
+      (difference(run.config, config()) ? "滑块后来动过，要再训练，才是现在这样的结果。" : "");
   }
 
   // 拨了却要等下一次训练才用上的
