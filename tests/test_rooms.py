@@ -37,6 +37,7 @@ ORDER = [
     "arguments",
     "jobs",
     "batch",
+    "gather",
     "__main__",
 ]
 """从前到后；一个房间只能引用排在它前面的。"""
