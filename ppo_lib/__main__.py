@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 from ppo_lib.arguments import prepared
 from ppo_lib.batch import CALLBACK, BeforeJobs, resume_arguments, summary
@@ -59,6 +60,10 @@ track 把目录里的指标补记（或改记）进跟踪器，例如 track 目�
 键（默认值；允许的取值）："""
 
 
+LAUNCHERS = str(Path(__file__).parent / "launchers")
+"""Hydra 在 ``sys.path`` 的各个 hydra_plugins 里找启动器，这里面是 ppo_lib 自己的。"""
+
+
 def help_text() -> str:
     """``--help`` 的全文，键的说明从 PPOConfig 的字段里来。"""
     lines = [USAGE]
@@ -72,6 +77,8 @@ def help_text() -> str:
 
 def train_command(arguments: list[str]) -> None:
     """``python -m ppo_lib [键=值 …]``：交给 Hydra；``--multirun`` 的，做完后说一说各个怎样了。"""
+    if LAUNCHERS not in sys.path:
+        sys.path.append(LAUNCHERS)
     sys.argv[1:] = [CALLBACK, *prepared(arguments)]
     BeforeJobs.batch = []
     code = 0

@@ -38,6 +38,7 @@ ORDER = [
     "jobs",
     "batch",
     "gather",
+    "launchers",
     "__main__",
 ]
 """从前到后；一个房间只能引用排在它前面的。"""
