@@ -2,15 +2,20 @@
 
 import dataclasses
 import os
+import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
 from tiny import TINY
 
-from ppo_lib import load_policy, train
+from ppo_lib import ConfigError, load_policy, train
+from ppo_lib.gather import gather
+from ppo_lib.hosts import share
+from ppo_lib.run_dir import latest
 
 TEN = dataclasses.replace(TINY, num_seeds=10, total_timesteps=20 * 32)
 
@@ -71,3 +76,48 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
 
     again = train(TEN, run_dir=tmp_path / "eight", resume=True, progress=False)
     assert again.resumed_from == again.update == 20, "检查点与设备的个数无关"
+
+
+ON_TWO_HOSTS = """
+import sys
+import jax
+
+address, process = sys.argv[1:]
+jax.distributed.initialize(address, 2, int(process))
+
+from test_devices import TEN
+from ppo_lib.hosts import train_share
+
+run = train_share(TEN, "hosts", resume=True, progress=False)
+assert run.config.seeds == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))[int(process)]
+assert jax.process_count() == 2
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
+def test_two_hosts_give_the_numbers_of_one(tmp_path):
+    """两个进程，在本机上通信；第二遍从各自的检查点接上。"""
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        hosts = [python(ON_TWO_HOSTS, tmp_path, "", address, str(n)) for n in range(2)]
+        finish(*hosts)
+        assert [latest(tmp_path / f"hosts/{n}") for n in range(2)] == [20, 20]
+    there, here = gather(tmp_path / "hosts"), train(TEN, progress=False).metrics
+    xr.testing.assert_identical(there.drop_attrs(), here.drop_attrs())
+
+
+def test_fewer_seeds_than_hosts_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 11)
+    with pytest.raises(ConfigError, match="有 11 个进程，至少要 11 个种子"):
+        share(TEN)
+
+
+def test_every_seed_has_one_host(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    shares = []
+    for process in range(4):
+        monkeypatch.setattr(jax, "process_index", lambda: process)
+        shares.append(share(TEN).seeds)
+    assert sum(shares, ()) == TEN.seeds and {len(one) for one in shares} == {2, 3}

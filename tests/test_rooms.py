@@ -30,6 +30,7 @@ ORDER = [
     "run_dir",
     "tracking",
     "experiment",
+    "hosts",
     "plotting",
     "replay",
     "widgets",
