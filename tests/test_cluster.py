@@ -1,7 +1,9 @@
 """一批训练交给 Ray 和 Slurm（submitit）：做的是同一批，死了的接着做，合出的文件逐字节相同。"""
 
+import dataclasses
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,8 +14,14 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, give_up
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from test_cli import FEW, cli  # noqa: F401 —— cli 是夹具
 
+from ppo_lib import load_config
+from ppo_lib.__main__ import COMMANDS as PROGRAMS
+from ppo_lib.arguments import PARSER, prepared
+from ppo_lib.course.beta1 import AGAIN_LR, BETA_1, retuning_config
+from ppo_lib.gather import axes_of
 from ppo_lib.run_dir import latest
 
 SITE = ROOT / "_build/cluster"
@@ -212,3 +220,43 @@ def test_submitit_does_the_same_batch(environment, here, cli, tmp_path_factory):
     assert "这一批 2 个：做完 2 个" in said
     assert list((folder / "all/.submitit").iterdir()), "由 submitit 做的"
     assert gathered(cli, folder) == here
+
+
+# ---------------------------------------------------------------- 书里的那一页
+
+PAGE = (ROOT / "book/cluster.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(line)[3:]
+    for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("python -m ppo_lib")
+]
+
+
+def test_the_page_runs_the_study_of_chapter_15():
+    """页上三次 --multirun 都是第 15 章第二轮在 CartPole 上挑学习率的那五十格。"""
+    batches = [arguments for arguments in COMMANDS if "--multirun" in arguments]
+    assert len(batches) == 3
+    for arguments in batches:
+        pairs = [a for a in prepared(arguments) if not a.startswith(("hydra", "--"))]
+        (jobs,) = BasicSweeper.split_arguments(PARSER.parse_overrides(pairs), None)
+        configs = [load_config(overrides=overrides) for overrides in jobs]
+        study = retuning_config("cartpole")
+        assert list(axes_of(configs)) == ["lr", "beta_1"], "页上写着这个次序"
+        assert configs == [
+            dataclasses.replace(study, beta_1=beta_1, lr=lr)
+            for beta_1 in BETA_1
+            for lr in AGAIN_LR
+        ]
+
+
+def test_what_the_page_names_exists(fake_ray, cli):  # noqa: F811
+    assert (
+        {a[0] for a in COMMANDS if "--multirun" not in a}
+        == {"resume", "gather"}
+        <= set(PROGRAMS)
+    )
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        compile(block, "book/cluster.md", "exec")
+    for option in re.findall(r"`(hydra\.launcher\.remote\.\w+)", PAGE):
+        assert cli("hydra/launcher=ray", "--cfg", "hydra", f"{option}=7") == 0, option
