@@ -108,6 +108,11 @@ def test_without_ray_the_command_says_how_to_install_it(cli, monkeypatch):  # no
     assert "没有装。在仓库里运行：.venv/bin/python -m pip" in cli("hydra/launcher=ray", *BATCH)
 
 
+def test_a_cluster_that_does_not_answer_is_said_in_chinese(fake_ray, cli, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(fake_ray, "init", lambda **_: 1 / 0)
+    assert "Ray 连不上，或者开不起来：division" in cli("hydra/launcher=ray", *BATCH)
+
+
 # ---------------------------------------------------------------- 真的集群
 
 

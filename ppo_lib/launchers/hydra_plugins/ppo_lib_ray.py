@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
 
 from ppo_lib.batch import check_composed, one_of
 from ppo_lib.config import ConfigError
@@ -40,23 +42,13 @@ class RayLauncher(BasicLauncher):
     def launch(self, job_overrides, initial_job_idx: int) -> list:
         with explained():
             ray = import_ray()
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # 不替 Ray 的作者收集用法
-        jobs = [
-            one_of(self.config, initial_job_idx + i, list(overrides))
-            for i, overrides in enumerate(job_overrides)
-        ]
-        with ray.init(**self.init):
-            most = max(node["Resources"].get("CPU", 0) for node in ray.nodes())
-            tasks = []
-            for job in jobs:
-                cfg = check_composed(job)
-                options = {"num_cpus": min(cfg.num_seeds, most)} | {
-                    name: value for name, value in self.remote.items() if value is not None
-                }
-                folder = Path(job.hydra.sweep.dir, job.hydra.sweep.subdir)
-                tasks.append(
-                    ray.remote(**options)(run_in_batch).remote(lambda cfg=cfg: cfg, folder)
-                )
+            connection = connect(ray, self.init)
+        with connection:
+            jobs = [
+                one_of(self.config, number, list(overrides))
+                for number, overrides in enumerate(job_overrides, initial_job_idx)
+            ]
+            tasks = [self.submit(ray, job) for job in jobs]
             try:
                 for job, task in zip(jobs, tasks):
                     try:
@@ -69,6 +61,14 @@ class RayLauncher(BasicLauncher):
                 ray.wait(tasks, num_returns=len(tasks), timeout=PATIENCE)
                 raise
         return []
+
+    def submit(self, ray, job: DictConfig):
+        """把一个任务交给 Ray。"""
+        cfg, folder = check_composed(job), Path(job.hydra.sweep.dir, job.hydra.sweep.subdir)
+        most = max(node["Resources"].get("CPU", 0) for node in ray.nodes())
+        asked = {name: value for name, value in self.remote.items() if value is not None}
+        options = {"num_cpus": min(cfg.num_seeds, most)} | asked
+        return ray.remote(**options)(run_in_batch).remote(lambda: cfg, folder)
 
 
 def import_ray():
@@ -85,6 +85,21 @@ def import_ray():
             ".venv/bin/python -m pip install --no-deps -r requirements-cluster.lock"
         ) from None
     return ray
+
+
+def connect(ray, init: dict):
+    """连上集群，或者在本机开一个；出来时断开，本机开的也关上。
+
+    Raises:
+        ConfigError: 连不上，或者开不起来。
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # 不替 Ray 的作者收集用法
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "os.fork")  # 它开的进程里不用 JAX
+            return ray.init(**init)
+    except Exception as error:
+        raise ConfigError(f"Ray 连不上，或者开不起来：{error}") from None
 
 
 ConfigStore.instance().store(
