@@ -34,8 +34,14 @@ def look(members, *args):
         assert len({s.device for s in leaf.addressable_shards}) == 8
     run(members, *args)
 
+def stop(metrics):
+    if metrics.sizes["update"] == 10:
+        raise KeyboardInterrupt
+
 Members.run = look
-train(TEN, parallel="vmap", run_dir="eight", progress=False)
+here = dict(parallel="vmap", run_dir="eight", progress=False, chunk_updates=5)
+assert train(TEN, on_chunk=stop, **here).interrupted
+assert train(TEN, resume=True, **here).resumed_from == 10
 """
 
 
