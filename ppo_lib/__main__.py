@@ -39,6 +39,7 @@ USAGE = """用法：python -m ppo_lib [键=值 …]
   tracking/    W&B（默认离线）、TensorBoard 或 SwanLab 的记录
 
 --multirun 先查全部组合，有不合法的就一个也不开始；训练中有一个出了错，原因写进它的 failed.txt，其余照做。
+加上 hydra/launcher=ray 或 hydra/launcher=submitit_slurm，交给 Ray 或 Slurm，见书里的“从笔记本到集群”。
 resume 从目录里最新的检查点接着训练，与一口气训练逐位相同；目录可以是 --multirun 的一整批：做完的不再做，
 失败的再试。已经做完的，用 total_timesteps=更多的步数 再训练一段。
 gather 把一批（或几台机器上的几份）的指标合成一个 xarray 文件：目录下的 metrics.nc。
