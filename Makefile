@@ -95,6 +95,8 @@ lock: setup
 	  --no-emit-index-url --no-annotate --no-header requirements-newest.in --output-file requirements-newest.lock
 	$(PY) -m uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header requirements-zig.in --output-file requirements-zig.lock
+	$(PY) -m uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header requirements-cluster.in --output-file requirements-cluster.lock
 	$(PY) -m book.tools.generate.environment
 
 clean:

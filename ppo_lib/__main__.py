@@ -14,10 +14,12 @@ import os
 import sys
 import warnings
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 from ppo_lib.arguments import prepared
 from ppo_lib.batch import CALLBACK, BeforeJobs, resume_arguments, summary
 from ppo_lib.config import allowed, by_group, load_config, yaml_value
+from ppo_lib.gather import gather
 from ppo_lib.jobs import explained, run_alone, run_one, stop
 from ppo_lib.progress import put, say
 from ppo_lib.run_dir import absolute, lock, numbered
@@ -26,6 +28,7 @@ from ppo_lib.tracking import start_tracking
 USAGE = """用法：python -m ppo_lib [键=值 …]
       python -m ppo_lib --multirun 键=值1,值2 …
       python -m ppo_lib resume 目录 [键=值 …]
+      python -m ppo_lib gather 目录
       python -m ppo_lib track 目录 [键=值 …]
 
 训练一次 PPO，默认配置在 ppo_lib/config_ppo.yaml，就是原指南的那次运行。
@@ -36,8 +39,10 @@ USAGE = """用法：python -m ppo_lib [键=值 …]
   tracking/    W&B（默认离线）、TensorBoard 或 SwanLab 的记录
 
 --multirun 先查全部组合，有不合法的就一个也不开始；训练中有一个出了错，原因写进它的 failed.txt，其余照做。
+加上 hydra/launcher=ray 或 hydra/launcher=submitit_slurm，交给 Ray 或 Slurm，见书里的“从笔记本到集群”。
 resume 从目录里最新的检查点接着训练，与一口气训练逐位相同；目录可以是 --multirun 的一整批：做完的不再做，
 失败的再试。已经做完的，用 total_timesteps=更多的步数 再训练一段。
+gather 把一批（或几台机器上的几份）的指标合成一个 xarray 文件：目录下的 metrics.nc。
 track 把目录里的指标补记（或改记）进跟踪器，例如 track 目录 tracker=tensorboard。
 
 例子：
@@ -56,6 +61,10 @@ track 把目录里的指标补记（或改记）进跟踪器，例如 track 目�
 键（默认值；允许的取值）："""
 
 
+LAUNCHERS = str(Path(__file__).parent / "launchers")
+"""Hydra 在 ``sys.path`` 的各个 hydra_plugins 里找启动器，这里面是 ppo_lib 自己的。"""
+
+
 def help_text() -> str:
     """``--help`` 的全文，键的说明从 PPOConfig 的字段里来。"""
     lines = [USAGE]
@@ -69,6 +78,8 @@ def help_text() -> str:
 
 def train_command(arguments: list[str]) -> None:
     """``python -m ppo_lib [键=值 …]``：交给 Hydra；``--multirun`` 的，做完后说一说各个怎样了。"""
+    if LAUNCHERS not in sys.path:
+        sys.path.append(LAUNCHERS)
     sys.argv[1:] = [CALLBACK, *prepared(arguments)]
     BeforeJobs.batch = []
     code = 0
@@ -101,6 +112,15 @@ def resume_command(arguments: list[str]) -> None:
         run_alone(lambda: cfg, folder, resume=True)
 
 
+def gather_command(arguments: list[str]) -> None:
+    """``python -m ppo_lib gather 目录``：各个目录的指标合成一个文件。"""
+    if len(arguments) != 1:
+        sys.exit("用法：python -m ppo_lib gather 目录")
+    sizes = gather(arguments[0]).sizes
+    shape = " × ".join(f"{name} {size}" for name, size in sizes.items())
+    say(f"合成了一个，{shape}：{absolute(arguments[0]) / 'metrics.nc'}")
+
+
 def track_command(arguments: list[str]) -> None:
     """``python -m ppo_lib track 目录 [键=值 …]``：把已有的指标从头记一遍。"""
     if not arguments:
@@ -121,7 +141,7 @@ def track_command(arguments: list[str]) -> None:
         sys.exit(1)
 
 
-COMMANDS = {"resume": resume_command, "track": track_command}
+COMMANDS = {"resume": resume_command, "gather": gather_command, "track": track_command}
 
 
 # ---------------------------------------------------------------- 终端

@@ -142,7 +142,8 @@ def pinned(arguments: list[str]) -> list[str]:
 
 def expanded(config: DictConfig) -> list[tuple[str, list[str]]]:
     """一批任务，每个是 (与别的不同的 键=值, 全部 键=值)；与 Hydra 自己的展开相同。"""
-    parser = type(PARSER).create(GlobalHydra.instance().config_loader())
+    hydra = GlobalHydra.instance()
+    parser = type(PARSER).create(hydra.config_loader() if hydra.is_initialized() else None)
     overrides = parser.parse_overrides(task_arguments(config))
     (jobs,) = BasicSweeper.split_arguments(overrides, None)
     varies = [len(set(column)) > 1 for column in zip(*jobs)]

@@ -4,9 +4,9 @@
 
 - **CPU**：程序一次训练一个成员；几个核就有几个线程，各自从队列里领成员。小网络的矩阵太小，
   ``vmap`` 在 CPU 上反而慢，而且这样一来，一个成员的结果与同伴是谁、有几个毫无关系；
-- **GPU / TPU**：程序用 ``vmap`` 一次训练所有成员。一批的大小取整到 16、32、64……，空位用重复的成员填上：
+- **GPU / TPU**：程序用 ``vmap`` 一次训练所有成员，均分给本机的各个设备。一个设备上一批的大小取整到 16、32、64……，空位用重复的成员填上：
   那里多几个成员几乎不多花时间，少编译一次却省下近十秒；成员的结果也就不随同伴的个数而变，只要
-  取整到同样的大小。
+  取整到同样的大小。几个设备的程序与一个设备的不是同一个，差在最后几位的舍入。
 
 编译好的程序里没有回调。主机这边的循环一块一块地调用它，每一块之间查有没有 NaN，再交给各个
 ``Observer`` 去显示进度、存盘和画图；随时可以用 Ctrl-C 停下。块的长短不影响结果。
@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
@@ -34,6 +36,10 @@ from ppo_lib.training import CHUNK, make_train
 
 ALWAYS_FINITE = ("actor_loss", "value_loss", "entropy", "grad_norm")
 """训练正常时总是有限的指标；其余的有时本来就是 NaN（例如没有回合结束时的回报）。"""
+
+
+MEMBERS = P("members")
+"""叶子的第一维是成员，分给各个设备。"""
 
 
 class Sick(NamedTuple):
@@ -68,7 +74,7 @@ class Members:
 
     def __init__(self, cfg: PPOConfig, seeds: np.ndarray, hyper: Hyperparams, parallel: str):
         self.cfg, self.size = cfg, len(seeds)
-        self.batch = batch_size(self.size) if choose_parallel(parallel) == "vmap" else None
+        self.batch = whole_batch(self.size) if choose_parallel(parallel) == "vmap" else None
         start = time.perf_counter()
         self.programs = compiled_programs(cfg.static(), self.batch)
         self.compile_seconds = time.perf_counter() - start
@@ -250,10 +256,16 @@ def choose_parallel(parallel: str) -> str:
 
 
 def batch_size(members: int) -> int:
-    """vmap 的一批多大：CPU 上正好；GPU 上取整到 16、32、64……中第一个装得下的。"""
+    """vmap 在一个设备上的一批多大：CPU 上正好；GPU 上取整到 16、32、64……中第一个装得下的。"""
     if jax.default_backend() == "cpu":
         return members
     return max(16, 1 << (members - 1).bit_length())
+
+
+def whole_batch(members: int) -> int:
+    """vmap 的各个设备合起来一批多大：成员均分给各个设备，每个设备的一批是 ``batch_size``。"""
+    devices = jax.local_device_count()
+    return devices * batch_size(-(-members // devices))
 
 
 def available_cores() -> int:
@@ -299,11 +311,11 @@ def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
     fns = make_train(static_cfg)
     init, run_chunk, shape = fns.init, fns.run_chunk, ()
     if batch is not None:
-        init, run_chunk, shape = (
-            jax.vmap(init),
-            jax.vmap(run_chunk, in_axes=(0, 0, None)),
-            (batch,),
+        init = over_devices(jax.vmap(init), in_specs=MEMBERS)
+        run_chunk = over_devices(
+            jax.vmap(run_chunk, in_axes=(0, 0, None)), in_specs=(MEMBERS, MEMBERS, P())
         )
+        shape = (batch,)
     seed = jax.ShapeDtypeStruct(shape, jnp.int32)
     hyper = Hyperparams(*[jax.ShapeDtypeStruct(shape, jnp.float32)] * len(Hyperparams._fields))
     state = jax.eval_shape(init, seed, hyper)
@@ -311,6 +323,14 @@ def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
     return Programs(
         compile(init).lower(seed, hyper).compile(),
         compile(run_chunk).lower(state, hyper, jax.ShapeDtypeStruct((), jnp.int32)).compile(),
+    )
+
+
+def over_devices(function, in_specs):
+    """按成员分给本机的各个设备：每个设备算自己那几个，设备之间什么也不传；只有一个设备时也是这样。"""
+    mesh = Mesh(np.array(jax.local_devices()), ("members",))
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=MEMBERS, check_vma=False
     )
 
 

@@ -22,6 +22,7 @@ LOCKS = [
     "requirements-colab.lock",
     "requirements-newest.lock",
     "requirements-zig.lock",
+    "requirements-cluster.lock",
 ]
 FONT = ROOT / "ppo_lib/plotting/fonts/NotoSansSC-subset.otf"
 

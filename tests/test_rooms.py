@@ -30,6 +30,7 @@ ORDER = [
     "run_dir",
     "tracking",
     "experiment",
+    "hosts",
     "plotting",
     "replay",
     "widgets",
@@ -37,6 +38,8 @@ ORDER = [
     "arguments",
     "jobs",
     "batch",
+    "gather",
+    "launchers",
     "__main__",
 ]
 """从前到后；一个房间只能引用排在它前面的。"""
