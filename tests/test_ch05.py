@@ -40,6 +40,7 @@ def test_late_observations_are_the_next_rows():
     np.testing.assert_array_equal(late_rows[..., 0], [[2, 3], [4, 5], [9, 9]])
 
 
+@jax.debug_key_reuse(False)  # 故意重用
 def test_reused_keys_draw_the_same_numbers_every_step():
     keys = jax.random.split(jax.random.key(3), 6)
     draw = jax.vmap(lambda key: jax.random.normal(key, (2,)))
@@ -52,6 +53,7 @@ def test_reused_keys_draw_the_same_numbers_every_step():
     np.testing.assert_array_equal(same_key_every_step(lambda x: 2 * x, values, 4), 2 * values)
 
 
+@jax.debug_key_reuse(False)
 def test_noise_and_starts_are_held_apart():
     keys = jax.random.split(jax.random.key(4), 6)
 

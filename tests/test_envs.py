@@ -18,15 +18,15 @@ from gymnax.utils import load_mnist
 from ppo_lib.config import CONTINUOUS_ENVS, ConfigError, PPOConfig
 from ppo_lib.envs import GOAL, SHAPING, energy_potential, flatten, make_env, make_observe
 
-KEY = jax.random.key(0)  # 这三个环境的一步没有随机性，钥匙不起作用
-
 
 @functools.cache
 def built(env_name="MountainCar-v0", **keys):
     """(环境, 编译好的 step(state, action), 编译好的 reset(key))。"""
     cfg = PPOConfig(env_name=env_name, **keys)
     env = make_env(cfg)
-    step = jax.jit(lambda state, action: env.step(KEY, state, action, cfg.hyperparams()))
+    step = jax.jit(
+        lambda state, action: env.step(jax.random.key(0), state, action, cfg.hyperparams())
+    )
     return env, step, jax.jit(env.reset)
 
 
@@ -105,12 +105,12 @@ def test_steps_agree_with_gymnasium(env_name, policy, episodes, ending):
 def test_starting_states_have_gymnasiums_ranges():
     for env_name, low, high in [("CartPole-v1", -0.05, 0.05), ("Acrobot-v1", -0.1, 0.1)]:
         env, _, _ = built(env_name)
-        _, state = jax.vmap(env.reset)(jax.random.split(KEY, 500))
+        _, state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 500))
         start = physical(env_name, state)
         assert (
             start.min() >= low and start.max() <= high and np.ptp(start) > 0.95 * (high - low)
         )
-    _, state = jax.vmap(built()[0].reset)(jax.random.split(KEY, 500))
+    _, state = jax.vmap(built()[0].reset)(jax.random.split(jax.random.key(0), 500))
     assert -0.6 <= state.position.min() < -0.58 and -0.42 < state.position.max() <= -0.4
     assert not state.velocity.any()
 
@@ -136,7 +136,7 @@ def test_reaching_the_goal_on_the_last_allowed_step_is_terminated_not_truncated(
 )
 def test_time_runs_out_exactly_at_the_limit(env_name, limit):
     _, step, reset = built(env_name)
-    _, state = reset(KEY)
+    _, state = reset(jax.random.key(0))
     before, last = (step(state.replace(time=jnp.int32(limit - k)), 1) for k in (2, 1))
     assert not before.truncated and last.truncated and not last.terminated
 
@@ -178,7 +178,7 @@ def test_bounds_scaling_reaches_both_reset_and_step():
     def scale(obs):
         return np.array([(obs[0] + 0.3) / 0.9, obs[1] / 0.07])
 
-    (raw_obs, state), (obs, _) = raw_reset(KEY), reset(KEY)
+    (raw_obs, state), (obs, _) = raw_reset(jax.random.key(0)), reset(jax.random.key(0))
     np.testing.assert_allclose(obs, scale(raw_obs), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         step(state, 2).obs, scale(raw_step(state, 2).obs), rtol=1e-5, atol=1e-6
@@ -231,7 +231,7 @@ def test_flatten_turns_images_and_integers_into_one_float_vector():
 def test_sizes_of_an_environment(env_name, obs_dim, num_actions):
     env, _, reset = built(env_name)
     assert (env.name, env.obs_dim, env.num_actions) == (env_name, obs_dim, num_actions)
-    obs, _ = reset(KEY)
+    obs, _ = reset(jax.random.key(0))
     assert obs.shape == (obs_dim,) and obs.dtype == jnp.float32
 
 

@@ -159,9 +159,12 @@ def make_batch(batch_size=12):
     """一个小批次：旧策略与新策略差得不少，比率落在裁剪带的里外都有。"""
     keys = jax.random.split(jax.random.key(0), 6)
     obs = jax.random.normal(keys[0], (batch_size, 2))
-    params = jax.tree.map(
-        lambda p: p + 0.3 * jax.random.normal(keys[1], p.shape), NETWORK.init(keys[1], obs)
-    )
+    leaves, tree = jax.tree.flatten(NETWORK.init(keys[5], obs))
+    noise = [
+        jax.random.normal(k, x.shape)
+        for k, x in zip(jax.random.split(keys[1], len(leaves)), leaves)
+    ]
+    params = tree.unflatten(x + 0.3 * y for x, y in zip(leaves, noise))
     action = jax.random.randint(keys[2], (batch_size,), 0, 3)
     pi, value = evaluate(params, obs)
     log_prob = pi.log_prob(action) + 0.3 * jax.random.normal(keys[3], (batch_size,))

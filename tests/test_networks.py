@@ -8,12 +8,10 @@ import pytest
 from ppo_lib.networks import ActorCriticDiscrete
 from ppo_lib.networks.cpu import dot_general, in_chunks, matmul
 
-KEY = jax.random.key(0)
-
 
 def init(obs_dim=4, num_actions=3, **keys):
     network = ActorCriticDiscrete(num_actions, **keys)
-    return network, network.init(KEY, jnp.zeros((1, obs_dim)))
+    return network, network.init(jax.random.key(0), jnp.zeros((1, obs_dim)))
 
 
 def layers(params):
@@ -66,7 +64,7 @@ def test_no_two_layers_start_equal():
 
 def test_initial_policy_is_nearly_uniform():
     network, params = init(num_actions=5)
-    pi, _ = network.apply(params, jax.random.normal(KEY, (256, 4)))
+    pi, _ = network.apply(params, jax.random.normal(jax.random.key(2), (256, 4)))
     np.testing.assert_allclose(pi.probs, 0.2, atol=0.02)
     assert float(pi.probs.std()) > 0  # 增益不是 0
 
@@ -88,7 +86,7 @@ def test_number_of_parameters_by_hand():
 @pytest.mark.parametrize("shared", [False, True])
 def test_any_number_of_batch_axes(batch, shared):
     network, params = init(shared_trunk=shared)
-    obs = jax.random.normal(KEY, (*batch, 4))
+    obs = jax.random.normal(jax.random.key(3), (*batch, 4))
     pi, value = network.apply(params, obs)
     assert pi.logits.shape == (*batch, 3) and value.shape == batch
     one = obs.reshape(-1, 4)[0]
@@ -104,7 +102,7 @@ def test_any_number_of_batch_axes(batch, shared):
 def test_forward_pass_by_hand(activation, g, shared):
     network, params = init(hidden_sizes=(8, 6), activation=activation, shared_trunk=shared)
     params = jax.tree.map(lambda x: x + 0.1, params)  # 偏置也不为零
-    obs = np.asarray(jax.random.normal(KEY, (10, 4)))
+    obs = np.asarray(jax.random.normal(jax.random.key(4), (10, 4)))
     layer = layers(params)
 
     def trunk(name):
@@ -131,7 +129,7 @@ def test_actor_and_critic_learn_apart_only_with_separate_trunks():
     """价值对隐藏层的梯度：分开时不碰 Actor 的层，共用时碰。"""
     for shared in (False, True):
         network, params = init(shared_trunk=shared)
-        obs = jax.random.normal(KEY, (16, 4))
+        obs = jax.random.normal(jax.random.key(5), (16, 4))
         grad = layers(jax.grad(lambda p: network.apply(p, obs)[1].sum())(params))
         assert not grad["actor_head"][0].any()
         assert grad["shared_0" if shared else "critic_0"][0].any()
@@ -145,7 +143,7 @@ SIZES = [(1, 4, 64), (7, 64, 3), (512, 64, 64), (512, 2, 64), (33, 5, 1)]
 
 
 def matrices(batch, n_in, n_out):
-    keys = jax.random.split(KEY, 3)
+    keys = jax.random.split(jax.random.key(6), 3)
     return [
         jax.random.normal(k, s)
         for k, s in zip(keys, [(batch, n_in), (n_in, n_out), (batch, n_out)])
@@ -183,7 +181,10 @@ def test_gradients_of_matmul_are_right_under_vmap(sizes, in_axes):
 
 @pytest.mark.parametrize("batch", [(), (5,), (3, 5)])
 def test_dot_general_is_what_dense_expects(batch):
-    x, kernel = jax.random.normal(KEY, (*batch, 4)), jax.random.normal(KEY, (4, 6))
+    x, kernel = (
+        jax.random.normal(jax.random.key(7), (*batch, 4)),
+        jax.random.normal(jax.random.key(8), (4, 6)),
+    )
     dims = (((len(batch),), (0,)), ((), ()))
     np.testing.assert_allclose(
         dot_general(x, kernel, dims), jax.lax.dot_general(x, kernel, dims), rtol=1e-5, atol=1e-5
@@ -203,7 +204,7 @@ def test_dot_general_is_what_dense_expects(batch):
     ],
 )
 def test_in_chunks_is_plain_application_in_pieces(n, size, expected):
-    tree = jax.random.normal(KEY, (n, 4, 3)), jnp.arange(n * 4).reshape(n, 4)
+    tree = jax.random.normal(jax.random.key(9), (n, 4, 3)), jnp.arange(n * 4).reshape(n, 4)
     lengths = []
 
     def f(inputs):
@@ -217,7 +218,7 @@ def test_in_chunks_is_plain_application_in_pieces(n, size, expected):
 
 
 def test_in_chunks_works_under_vmap_and_has_gradients():
-    x = jax.random.normal(KEY, (3, 20, 100))
+    x = jax.random.normal(jax.random.key(10), (3, 20, 100))
 
     def total(f):
         return jax.jit(jax.vmap(jax.value_and_grad(lambda y: jnp.sin(f(y)).sum())))(x)
@@ -230,7 +231,7 @@ def test_in_chunks_works_under_vmap_and_has_gradients():
 def test_a_network_inside_vmap_gives_each_member_its_own_result():
     """GPU 上许多种子合成一个批；这里在 CPU 上检查同一种写法。"""
     network, params = init(hidden_sizes=(16,))
-    obs = jax.random.normal(KEY, (64, 4))
+    obs = jax.random.normal(jax.random.key(11), (64, 4))
     params = jax.tree.map(lambda p: jnp.stack([p, p + 0.1, 2 * p]), params)
 
     def loss(params):

@@ -16,8 +16,6 @@ from ppo_lib.envs import make_env
 from ppo_lib.networks import ActorCriticDiscrete
 from ppo_lib.rollout import collect_rollout, reset_envs, where_ended
 
-KEY = jax.random.key(0)
-
 
 @functools.cache
 def setting(env_name, num_steps, num_envs, fixed_policy=False, **keys):
@@ -34,7 +32,7 @@ def setting(env_name, num_steps, num_envs, fixed_policy=False, **keys):
 class Rollout:
     """采样一次，连同采样所用的一切；数组都转成 NumPy。"""
 
-    def __init__(self, env_name, num_steps, num_envs=3, key=KEY, time=0, **keys):
+    def __init__(self, env_name, num_steps, num_envs=3, key=None, time=0, **keys):
         self.env_name, self.num_steps, self.num_envs = env_name, num_steps, num_envs
         self.env, self.network, self.hyper, self.collect = setting(
             env_name, num_steps, num_envs, **keys
@@ -45,6 +43,7 @@ class Rollout:
         self.before = carry._replace(
             state=carry.state.replace(time=jnp.full_like(carry.state.time, time))
         )
+        key = jax.random.key(0) if key is None else key
         result = self.collect(self.params, self.before, key, self.hyper)
         self.after, self.rollout, self.ends = jax.tree.map(np.asarray, result)
         self.policy_and_value = jax.jit(self.network.apply)
@@ -99,7 +98,9 @@ ROLLOUTS = {"terminated": cartpole_rollout, "truncated": car_rollout}
 def test_replaying_the_recorded_actions_gives_the_recorded_experience(ending):
     """用 Python 循环一步一步走：从记下的观测出发，做记下的动作，回合结束就从下一行的观测重新开始。"""
     run = ROLLOUTS[ending]()
-    step = jax.jit(lambda state, action: run.env.step(KEY, state, action, run.hyper))
+    step = jax.jit(
+        lambda state, action: run.env.step(jax.random.key(0), state, action, run.hyper)
+    )
     rollout, num_ended = run.rollout, 0
     for e in range(run.num_envs):
         state = jax.tree.map(lambda x: x[e], run.before.state)
@@ -187,7 +188,7 @@ def test_next_value_at_a_timeout_is_the_value_of_the_final_observation(num_steps
         state = mountain_car.EnvState(
             position=jnp.float32(obs[0]), velocity=jnp.float32(obs[1]), time=199
         )
-        final = run.env.step(KEY, state, rollout.action[9, e], run.hyper)
+        final = run.env.step(jax.random.key(0), state, rollout.action[9, e], run.hyper)
         assert final.truncated
         assert rollout.next_value[9, e] == pytest.approx(float(run.critic(final.obs)), abs=1e-4)
         fresh = rollout.obs[10, e] if num_steps > 10 else run.after.obs[e]
