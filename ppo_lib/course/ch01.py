@@ -133,6 +133,7 @@ check_final_score = FunctionExercise(
         "你取的是最后 2 次更新；要的是最后十分之一，随更新的总数而变。": lambda x: x[:, -2:].mean("update"),
         "次序反了：先取最后十分之一的更新，再跳过其中的 NaN。": lambda x: [row[~np.isnan(row)][-(len(row) // 10) :].mean() for row in x.values],
         "你用前一个值填了 NaN。图上那样连线，求平均时它会把旧的分数多算几遍。": lambda x: last(x.copy(data=x.to_pandas().ffill(axis=1))).mean("update"),
+        "你先去掉了有 NaN 的更新，再取最后十分之一：只要一个种子缺，别的种子也跟着丢了。先取，再由每个种子各跳各的 NaN。": lambda x: x.dropna("update")[:, -(x.shape[1] // 10) :].mean("update"),
     },
     praise="没有回合结束的更新是 NaN，求平均时跳过了它们，对。",
     returns="每个种子一个数，形状 (seed,)",

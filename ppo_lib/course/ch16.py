@@ -243,6 +243,9 @@ check_batch_normalize = FunctionExercise(
         "数都对，形状却摊平了：输出的形状与输入相同。": lambda a: normalize(a).ravel(),
         "少了一对括号：先减平均，再除。你只把平均除以了标准差。": lambda a: a - a.mean() / (a.std() + 1e-8),
         "你除以了整批的长度（范数）；应当除以标准差。": lambda a: (a - a.mean()) / (np.linalg.norm(a - a.mean()) + 1e-8),
+        "你减的是中位数；要减平均。": lambda a: (a - np.median(a)) / (a.std() + 1e-8),
+        "你除以了最大的绝对值；标准化是减平均、除以标准差。": lambda a: a / (abs(a).max() + 1e-8),
+        "分母上加的小量太大了，把结果也改了：题目要 1e-8。": lambda a: (a - a.mean()) / (a.std() + 1e-2),
     },
     remarks={
         "提醒：你把 NaN 换成了 0。优势里真有了 NaN（训练发散了），它也盖得住，毛病就看不出来了；分母上加 1e-8，别的不动。": lambda f: np.isnan(f(np.float32([[np.nan, 1], [2, 4]]))).any(),
@@ -347,6 +350,8 @@ check_compare = FunctionExercise(
         "你把两组合在一起重抽了，区间就总在 0 的两边。两组要各自重抽。": from_one_pool,
         "两组重抽时用了同样的随机数（同一个种子），抽到的位置就一样。随机数发生器只造一个，两组轮流用它。": from_same_picks,
         "这是单个种子之差的范围；要的是四分位均值之差的范围。": from_single_seeds,
+        "上下界放反了：次序是 (差, 下界, 上界)。": edited(compare_two, "iqm(ours) - iqm(base), low, high", "iqm(ours) - iqm(base), high, low"),
+        "后两样要是界本身；你给的是界到差的距离。": lambda ours, base: (compare_two(ours, base)[0], *np.abs(np.subtract(compare_two(ours, base)[1:], compare_two(ours, base)[0]))),
     },
     praise="差、方向和区间都对。区间里有 0，就说“看不出差别”。",
     returns="三个数：(差, 下界, 上界)",

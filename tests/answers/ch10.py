@@ -147,7 +147,7 @@ WRONG = {
         (lambda s, key: s.sum() and None, "没有返回值"),
         (lambda s, key: print(s.mean(others(s, key))), "print"),
         (lambda s, key: 2 * (s.mean(others(s, key)) - s.mean()), "2 倍"),
-        (lambda s, key: s.mean(others(s, key)) - s.median(), "应当是"),
+        (lambda s, key: s.mean(others(s, key)) - s.median(), "总的中位数"),
         (lambda s, key: s[key].mean(others(s, key)), "维"),
         (lambda s: s.mean(), "收 1 个"),
     ],
