@@ -483,7 +483,7 @@ check_judgement = FunctionExercise(
         "只比了两个平均值的大小，相等的也算了变差：要看差的区间含不含 0。": lambda ours, base: "变好" if np.mean(ours) > np.mean(base) else "变差",
         "漏了“变差”：整个区间都在 0 以下时，就是变差。": lambda ours, base: judge_scores(ours, base).replace("变差", "看不出差别"),
         "漏了“变好”：整个区间都在 0 以上时，就是变好。": lambda ours, base: judge_scores(ours, base).replace("变好", "看不出差别"),
-        "两头用反了：下界大于 0 才是变好，上界小于 0 才是变差。": lambda ours, base: "变好" if difference_interval(ours, base)[2] > 0 else "变差",
+        "两头用反了：下界大于 0 才是变好，上界小于 0 才是变差。": lambda ours, base: conclude(*difference_interval(ours, base)[:0:-1]),
     },
     praise="看的是四分位均值之差的区间：起伏、重叠、失手的种子、不同的个数，都照顾到了。",
 )  # fmt: skip

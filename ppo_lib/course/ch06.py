@@ -470,6 +470,7 @@ check_my_target = FunctionExercise(
         "这是 λ = 0 的目标，只看一步。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d, u, g, 0),
         "这是 λ = 1 的目标，即蒙特卡洛回报。": lambda r, nv, d, u, g, lam: lambda_return(r, nv, d, u, g, 1),
         "V(s′) 前面少了 1-λ：两项合起来要是一个平均。": lambda r, nv, d, u, g, lam: target_loop(r, nv, ~d, u, g, 1, lam),
+        "中间的步里，V(s′) 前面少了 1-λ（结尾的步是对的）：两项合起来要是一个平均。": lambda r, nv, d, u, g, lam: gae_loop(r + g * nv * ~d, ~(d | u), g * lam),
         "γ 只乘在了 V(s′) 上：方括号里的两项合起来，一起乘 γ。": lambda r, nv, d, u, g, lam: target_loop(r, nv, ~d, u, 1, g * (1 - lam), lam),
         "γ 只乘在了下一步的目标上：方括号里的两项合起来，一起乘 γ。": lambda r, nv, d, u, g, lam: target_loop(r, nv, ~d, u, 1, 1 - lam, g * lam),
         "各步的目标都算对了，次序反了：从最后一步往前算，一个个 append，最后要倒过来。": lambda *args: lambda_return(*args)[::-1],

@@ -462,6 +462,7 @@ check_halving = FunctionExercise(
         "编号从 0 数，你的都大了 1。": lambda table: halving(table) + 1,
         "你返回的是成绩；要的是那一格在 table 里的编号。": lambda table: float(table[halving(table)].mean()),
         "argsort 给的是在留下的几格里的名次，你没有换回格的编号：alive = alive[…]。": edited(halving, "alive[order[: len(alive) // 2]]", "order[: len(alive) // 2]"),
+        "argsort 给的是在留下的几格里的名次（从小到大），你没有换回格的编号：alive = alive[…]。": edited(edited(halving, "-table", "table"), "alive[order[: len(alive) // 2]]", "order[-(len(alive) // 2) :]"),
         "第 k 轮看前 k 列；你每一轮把种子加了一倍。": edited(halving, "k += 1", "k = 2 * k or 1"),
         "你返回的是那一格的一整行成绩；要的是它在 table 里的编号。": lambda table: table[halving(table)],
     },

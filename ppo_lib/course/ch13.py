@@ -288,6 +288,7 @@ check_safe_loss = FunctionExercise(
         "先平方，再平均；你先平均了。": edited(safe_loss, MEAN_SQUARE, "(value - target).mean() ** 2"),
         "target 不是一维的，也要报错；你把它也 squeeze 了。": lambda v, t: ((v.squeeze() - t.squeeze()) ** 2).mean() if v.squeeze().shape == t.squeeze().shape else 1 / 0,
         "(batch, 1) 的 target 也要报错：只有 value 可以多出一维。": lambda v, t: safe_loss(v, t.squeeze(-1) if t.ndim == 2 else t),
+        "标量和 (batch, 1) 的 target 也要报错：target 必须是一维的。": edited(safe_loss, "assert value.shape == target.shape and target.ndim == 1", "target = target.squeeze(-1) if target.ndim == 2 else target; assert value.shape == target.shape"),
         "你只取了 value 的第 0 列：(batch, 3) 这样的也混了过去。多出的一维长度必须是 1，用 squeeze(-1)。": lambda v, t: safe_loss(v[:, 0] if v.ndim == 2 else v, t),
         "形状不对时你返回了 NaN；要报错，当场就知道是哪一行。": lambda v, t: safe_loss(v, t) if t.ndim == 1 and v.shape in (t.shape, (*t.shape, 1)) else jnp.nan,
         "多开了方：要的是均方，不是均方根。": edited(safe_loss, MEAN_SQUARE, "jnp.sqrt(((value - target) ** 2).mean())"),

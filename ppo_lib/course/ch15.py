@@ -41,7 +41,7 @@ check_chance = FunctionExercise(
         "胜减去负了：这样是 -1 到 1，全平手得 0。": pairwise(np.sign),
         "要的是一个数：数了多少对，还要除以对数。": lambda ours, base: len(ours) * len(base) * chance_of_winning(ours, base),
         "只比了同一个位置的两个：没有一一对应，每一对都要比。": lambda ours, base: float(np.mean([(a > b) + 0.5 * (a == b) for a, b in zip(ours, base)])),
-        "平手没有算进对数：它算一半，分母是全部的对数。": lambda ours, base: pairwise(lambda d: d > 0)(ours, base) / max(1e-9, pairwise(lambda d: d != 0)(ours, base)),
+        "平手没有算进对数：它算一半，分母是全部的对数。": lambda ours, base: np.divide(pairwise(lambda d: d > 0)(ours, base), pairwise(lambda d: d != 0)(ours, base)),
         "你得到的是 ours 的每个种子各自的机会；再对它们求平均。": lambda ours, base: [chance_of_winning([x], base) for x in ours],
         "只除以了 ours 的个数；一共有 len(ours) × len(base) 对。": lambda ours, base: len(base) * chance_of_winning(ours, base),
         "你拿 ours 的每一个与 base 的平均比；要与 base 的每一个比。": lambda ours, base: float(np.mean(np.asarray(ours) > np.mean(base))),

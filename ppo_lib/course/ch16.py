@@ -351,6 +351,7 @@ check_compare = FunctionExercise(
         "两组重抽时用了同样的随机数（同一个种子），抽到的位置就一样。随机数发生器只造一个，两组轮流用它。": from_same_picks,
         "这是单个种子之差的范围；要的是四分位均值之差的范围。": from_single_seeds,
         "上下界放反了：次序是 (差, 下界, 上界)。": edited(compare_two, "iqm(ours) - iqm(base), low, high", "iqm(ours) - iqm(base), high, low"),
+        "你取了最低和最高的一次重抽，太宽了：去掉两头各 2.5%。": edited(compare_two, LIMITS, "[0, 1]"),
         "后两样要是界本身；你给的是界到差的距离。": lambda ours, base: (compare_two(ours, base)[0], *np.abs(np.subtract(compare_two(ours, base)[1:], compare_two(ours, base)[0]))),
     },
     praise="差、方向和区间都对。区间里有 0，就说“看不出差别”。",

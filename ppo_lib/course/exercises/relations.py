@@ -1,6 +1,6 @@
 """读者的结果与应有的结果是什么关系，不对的又都在哪里：说的是看到的事实，不猜是怎样写错的。
 
-一个关系在**每一组**输入上都成立，才说出来：“都是应有的相反数”“比应有的多了 value”“次序倒过来了”。
+一个关系在**每一组**输入上都成立，才说出来：“都是应有的相反数”“比应有的多了一个 value”“次序倒过来了”。
 """
 
 from __future__ import annotations
@@ -22,116 +22,122 @@ FORMS = {
     "应有的绝对值": np.abs,
 }
 ORDERS = {
-    "数都对，次序倒过来了：沿第一维从后往前": lambda e: e[::-1],
-    "数都对，错后了一位：第一维上，每个数都该往前挪一格": lambda e: np.roll(e, 1, 0),
-    "数都对，错前了一位：第一维上，每个数都该往后挪一格": lambda e: np.roll(e, -1, 0),
-    "数都对，两个轴反了：你的是应有的转置": lambda e: e.T,
+    "次序倒过来了：沿第一维从后往前": lambda e: e[::-1],
+    "错后了一位：第一维上，每个数都该往前挪一格": lambda e: np.roll(e, 1, 0),
+    "错前了一位：第一维上，每个数都该往后挪一格": lambda e: np.roll(e, -1, 0),
+    "两个轴反了：你的是应有的转置": lambda e: e.T,
 }
 REDUCTIONS = {"求和": np.sum, "求平均": np.mean, "取最大": np.max}
 
 
 class Sample(NamedTuple):
-    """一组输入（名字 → 参数），结果里的一样，和应有的，都是 float64 的数组。"""
+    """一组输入（名字 → 参数），结果里的一样，和应有的；后两样是 float64 的数组。"""
 
     inputs: dict[str, Any]
     got: np.ndarray
     right: np.ndarray
 
 
+Relation = tuple[str, Callable[[Sample], Any]]
+"""（一句话，有这种关系的话 got 该是多少；None 是这一组谈不上）。"""
+
+
 def relation(samples: Sequence[Sample], close: Close) -> str | None:
-    """一句话：在每一组输入上都成立的关系；没有就是 None。"""
+    """在每一组输入上都成立的关系，一句话；没有就是 None。"""
 
-    def everywhere(f: Callable[[Sample], Any]) -> bool:
+    def holds_everywhere(f: Callable) -> bool:
         with np.errstate(all="ignore"):
-            return all(f(s) is not None and close(s.got, f(s)) for s in samples)
+            return all((x := f(s)) is not None and close(s.got, x) for s in samples)
 
-    if any(s.got.shape != s.right.shape for s in samples):
-        said = next((text for text, f in reshapings(samples) if everywhere(f)), None)
-        shapes, wanted = ({x.shape for x in side} for side in list(zip(*samples))[1:])
-        if (
-            said is None
-            and len(shapes) == 1 < len(wanted)
-            and shapes != {()}
-            and len(samples) > 2
-        ):
-            said = f"不管输入是什么，你的结果总是 {shapes.pop()} 的形状；它应当随输入变。"
-        return said
-    got, right = (
-        np.concatenate([np.ravel(x) for x in side]) for side in list(zip(*samples))[1:]
-    )
-    known = np.isfinite(right)
-    got, right = got[known], right[known]
+    reshaped = any(s.got.shape != s.right.shape for s in samples)
+    found = reshapings(samples) if reshaped else same_shape(samples)
+    return next((text for text, f in found if holds_everywhere(f)), None)
+
+
+def same_shape(samples: Sequence[Sample]) -> Iterator[Relation]:
+    """形状相同时可能的关系，先说简单的。"""
+    got, right = (np.concatenate([x.ravel() for x in s]) for s in list(zip(*samples))[1:])
+    got, right = got[np.isfinite(right)], right[np.isfinite(right)]
     if not np.isfinite(got).all() or not right.any():
-        return None
-    if everywhere(lambda s: -s.right):
-        return "差一个负号：每一组输入上，你的都是应有的相反数。"
-    if len(samples) > 2 and np.ptp(got) == 0 and np.ptp(right) > 0:
-        return f"不管输入是什么，你的函数都给出 {got[0]:.6g}：结果应当随输入变。"
+        return
+    yield "差一个负号：每一组输入上，你的都是应有的相反数。", lambda s: -s.right
+    if len(samples) > 2 and np.ptp(right) > 0 == np.ptp(got):
+        yield (
+            f"不管输入是什么，你的函数都给出 {got[0]:.6g}：结果应当随输入变。",
+            lambda s: s.got,
+        )
     if len(np.unique(right.round(6))) > 2:
-        factor, offset = got @ right / (right @ right), np.mean(got - right)
-        if factor and abs(factor - 1) > 0.05 and everywhere(lambda s: factor * s.right):
-            return f"差一个倍数：每一组输入上，你的都是应有的 {factor:.4g} 倍。"
-        if abs(offset) > 1e-3 and everywhere(lambda s: s.right + offset):
-            return f"差一个常数：每一组输入上，你的都比应有的{'大' if offset > 0 else '小'} {abs(offset):.4g}。"  # fmt: skip
+        factor, more = got @ right / (right @ right), np.mean(got - right)
+        if factor and abs(factor - 1) > 0.05:
+            yield f"差一个倍数：每一组输入上，你的都是应有的 {factor:.4g} 倍。", lambda s: factor * s.right  # fmt: skip
+        if abs(more) > 1e-3:
+            sign = "大" if more > 0 else "小"
+            yield f"差一个常数：每一组输入上，你的都比应有的{sign} {abs(more):.4g}。", lambda s: s.right + more  # fmt: skip
         for text, f in FORMS.items():
-            if everywhere(lambda s: f(s.right)):
-                return f"每一组输入上，你的都是{text}。"
+            yield f"每一组输入上，你的都是{text}。", lambda s, f=f: f(s.right)
     if any(s.right.ndim and len(s.right) > 1 for s in samples):
         for text, f in ORDERS.items():
-            if everywhere(lambda s: f(s.right) if s.right.ndim else s.right):
-                return f"{text}。"
-        if all(close(np.sort(s.got, axis=None), np.sort(s.right, axis=None)) for s in samples):
-            return "数都对，次序不对：各个数不在自己的位置上。"
-    return next((text for text, f in with_inputs(samples) if everywhere(f)), None)
+            yield f"数都对，{text}。", lambda s, f=f: f(s.right) if s.right.ndim else s.right
+        yield "数都对，次序不对：各个数不在自己的位置上。", reordered
+    yield from with_inputs(samples)
 
 
-def with_inputs(samples: Sequence[Sample]) -> Iterator[tuple[str, Callable]]:
-    """与某个输入有关的关系：（一句话，由一组输入算出的数）。"""
+def reordered(sample: Sample) -> np.ndarray | None:
+    """got 只是把 right 的数换了次序，就给出 got。"""
+    got, right = (np.sort(x, axis=None) for x in sample[1:])
+    return sample.got if np.allclose(got, right, 1e-4, 1e-5) else None
+
+
+def with_inputs(samples: Sequence[Sample]) -> Iterator[Relation]:
+    """与某个输入有关的：原样返回，多加、少加了它，多乘、少乘了它或它的长度。"""
     for name in samples[0].inputs:
-        columns = {name: lambda s, n=name: as_array(s.inputs[n])}
-        for k in range(max(np.ndim(columns[name](s)) for s in samples) if all(columns[name](s) is not None for s in samples) else 0):  # fmt: skip
-            columns[f"{name} 第 {k} 维的长度"] = lambda s, n=name, k=k: float(np.shape(s.inputs[n])[k])  # fmt: skip
-        for label, column in columns.items():
-            if not all(fits(column, s) for s in samples):
-                continue
-            if column is columns[name]:
-                yield f"你把传进来的 {name} 原样返回了。", column
-                yield f"每一组输入上，你的都比应有的多了一个 {name}。", lambda s, c=column: s.right + c(s)  # fmt: skip
-                yield f"每一组输入上，你的都比应有的少了一个 {name}。", lambda s, c=column: s.right - c(s)  # fmt: skip
-            if len({float(np.sum(column(s))) for s in samples}) > 1:
-                yield f"每一组输入上，你的都是应有的乘 {label}。", lambda s, c=column: s.right * c(s)  # fmt: skip
-                yield f"每一组输入上，你的都是应有的除以 {label}。", lambda s, c=column: s.right / c(s)  # fmt: skip
+        arrays = [as_array(s.inputs[name]) for s in samples]
+        if any(x is None for x in arrays):
+            continue
+        if all(x.shape in ((), s.right.shape) for x, s in zip(arrays, samples)):
+            yield f"你把传进来的 {name} 原样返回了。", lambda s, n=name: as_array(s.inputs[n])
+            yield f"每一组输入上，你的都比应有的多了一个 {name}。", lambda s, n=name: s.right + as_array(s.inputs[n])  # fmt: skip
+            yield f"每一组输入上，你的都比应有的少了一个 {name}。", lambda s, n=name: s.right - as_array(s.inputs[n])  # fmt: skip
+            yield from scaled(name, lambda s, n=name: as_array(s.inputs[n]))
+        for k in range(min(x.ndim for x in arrays)):
+            if len({x.shape[k] for x in arrays}) > 1:
+                yield from scaled(f"{name} 第 {k} 维的长度", lambda s, n=name, k=k: np.shape(s.inputs[n])[k])  # fmt: skip
 
 
-def fits(column: Callable, sample: Sample) -> bool:
-    """这个输入是一个数，或者形状与结果相同。"""
-    try:
-        x = column(sample)
-    except (IndexError, TypeError):
-        return False
-    return x is not None and np.shape(x) in ((), sample.right.shape)
+def scaled(label: str, factor: Callable[[Sample], Any]) -> Iterator[Relation]:
+    """多乘了一个 factor，或多除了一个。"""
+    yield f"每一组输入上，你的都是应有的乘 {label}。", lambda s: s.right * factor(s)
+    yield f"每一组输入上，你的都是应有的除以 {label}。", lambda s: s.right / factor(s)
 
 
-def reshapings(samples: Sequence[Sample]) -> Iterator[tuple[str, Callable]]:
-    """形状不对、数却有关系的：（一句话，由一组输入算出的数）。"""
-    right, got = samples[-1].right.shape, samples[-1].got.shape
-    shapes = f"例如应当是 {right}，你的是 {got}"
-    yield f"数都对，形状不对（{shapes}）：长度是 1 的那一维多了或少了。", lambda s: s.right.reshape(s.got.shape) if s.got.squeeze().shape == s.right.squeeze().shape else None  # fmt: skip
+def reshapings(samples: Sequence[Sample]) -> Iterator[Relation]:
+    """形状不同时可能的关系。"""
+    example = f"例如应当是 {samples[-1].right.shape}，你的是 {samples[-1].got.shape}"
+    yield f"数都对，形状不对（{example}）：长度是 1 的那一维多了或少了。", squeezed
     yield "数都对，两个轴反了：你的是应有的转置。", lambda s: s.right.T
     yield "数都对，形状却摊平了。", lambda s: s.right.ravel()
     for word, reduce in REDUCTIONS.items():
         for axis in (None, 0, 1):
             along = "" if axis is None else f"沿第 {axis} 维"
             yield f"别的都对，最后多{along}{word}了一次。", lambda s, r=reduce, a=axis: r(s.right, a) if s.right.ndim > (a or 0) else None  # fmt: skip
-            yield f"差最后一步：把你的结果{along}{word}，就是应有的。", lambda s, r=reduce, a=axis: undone(r, s, a)  # fmt: skip
+            yield f"差最后一步：把你的结果{along}{word}，就是应有的。", lambda s, r=reduce, a=axis: unreduced(s, r, a)  # fmt: skip
+    shapes, wanted = ({x.shape for x in side} for side in list(zip(*samples))[1:])
+    if len(shapes) == 1 < len(wanted) and shapes != {()} and len(samples) > 2:
+        yield f"不管输入是什么，你的结果总是 {shapes.pop()} 的形状；它应当随输入变。", lambda s: s.got  # fmt: skip
 
 
-def undone(reduce: Callable, sample: Sample, axis: int | None) -> np.ndarray | None:
+def squeezed(sample: Sample) -> np.ndarray | None:
+    """right 添上或去掉长度是 1 的维，变成 got 的形状；变不成就是 None。"""
+    _, got, right = sample
+    return right.reshape(got.shape) if got.squeeze().shape == right.squeeze().shape else None
+
+
+def unreduced(sample: Sample, reduce: Callable, axis: int | None) -> np.ndarray | None:
     """got 归约以后恰好是 right，就给出 got。"""
-    if sample.got.ndim <= (axis or 0):
+    _, got, right = sample
+    if got.ndim <= (axis or 0) or reduce(got, axis).shape != right.shape:
         return None
-    less = reduce(sample.got, axis)
-    return sample.got if less.shape == sample.right.shape and np.allclose(less, sample.right, 1e-4, 1e-5) else None  # fmt: skip
+    return got if np.allclose(reduce(got, axis), right, 1e-4, 1e-5) else None
 
 
 # ---------------------------------------------------------------- 几样结果
