@@ -79,6 +79,7 @@ def test_a_relation_that_holds_everywhere_is_said(change, said):
     [
         (lambda x, scale: two(x, scale)[::-1], "次序不对：依次是位置、和"),
         (lambda x, scale: x + scale, "你只返回了“位置”"),
+        (lambda x, scale: {"a": x + scale, "b": x.sum()}, "不是字典"),
         (lambda x, scale: (x + scale, -x.sum()), "“和”不对，别的都对：差一个负号"),
         (lambda x, scale: (x, 0), "“位置”不对：你把传进来的 x 原样返回了"),
     ],

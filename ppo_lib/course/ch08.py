@@ -342,6 +342,7 @@ check_my_adam = FunctionExercise(
         "先把新的梯度平均进 mu 和 nu，再走；你用旧的两个矩走了这一步。": lambda p, g, m, v, t, lr, a, b, e: (p - lr * m / (1 - a**t) / (jnp.sqrt(v / (1 - b**t)) + e), *adam(p, g, m, v, t, lr, a, b, e)[1:]),
         "分子是一阶矩（梯度的滑动平均），你用了这一步的梯度：那是 RMSProp。": lambda p, g, m, v, t, lr, a, b, e: (p - lr * g / (jnp.sqrt(adam(p, g, m, v, t, lr, a, b, e)[2] / (1 - b**t)) + e), *adam(p, g, m, v, t, lr, a, b, e)[1:]),
         "分母用的是旧的 nu：先把这一步的 g² 平均进去，再开方。": lambda p, g, m, v, t, lr, a, b, e: (p - lr * adam(p, g, m, v, t, lr, a, b, e)[1] / (1 - a**t) / (jnp.sqrt(v / (1 - b**t)) + e), *adam(p, g, m, v, t, lr, a, b, e)[1:]),
+        "你只用了梯度的正负：步子要由两个矩算。": lambda p, g, m, v, t, lr, *rest: (p - lr * jnp.sign(g), *adam(p, g, m, v, t, lr, *rest)[1:]),
     }
     | WRONG_STEPS,
     praise="与 ppo_lib 的 adam_step 相同，梯度是 0 的参数也没有出 NaN。",

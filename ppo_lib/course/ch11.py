@@ -613,6 +613,8 @@ check_masked_mean = FunctionExercise(
         "分母上多加了一个数，平均就偏小了：个数是 0 时用 jnp.where 另外处理。": lambda x, mask: jnp.where(mask.any(), sum_where(x, mask) / (mask.sum() + 1), jnp.nan),
         "你数的是不等于 0 的数；选中的也可以恰好是 0，个数要由 mask 数。": lambda x, mask: sum_where(x, mask) / (x != 0).sum(),
         "你先求各行的平均，再平均它们：各行选中的个数不同，要把选中的放在一起平均。": lambda x, mask: (jnp.where(mask, x, 0).sum(-1) / mask.sum(-1)).mean(),
+        "你取了中位数；要平均。": lambda x, mask: jnp.nanmedian(jnp.where(mask, x, jnp.nan)),
+        "你取了最大的；要平均。": lambda x, mask: jnp.where(mask.any(), jnp.where(mask, x, -jnp.inf).max(), jnp.nan),
     },
     praise="选中的求平均，一个也没有时是 NaN。",
     returns="一个数",

@@ -541,6 +541,8 @@ check_my_holm = FunctionExercise(
         "你除以了 m；修正要把 p 值变大，是乘。": lambda p: p / len(p),
         "这是 Šidák 修正（1 - (1 - p)^m），每个都用同样的 m；Holm 依次乘 m、m - 1、……。": lambda p: 1 - (1 - p) ** len(p),
         "排反了：要从小到大，最小的乘 m；你从大到小排了。": edited(holm, "np.argsort(p_values)", "np.argsort(-p_values)"),
+        "每个 p 值乘上它的倍数，不是把小的加起来。": lambda p: np.array([min(1.0, p[p <= x].sum()) for x in p]),
+        "这是各自要过的线（0.05 除以倍数）；要的是修正过的 p 值。": lambda p: 0.05 / (len(p) - np.argsort(np.argsort(p))),
     },
     praise="库里的 ppo_lib.statistics.holm 就是这样写的。",
     returns="修正过的 p 值，形状 (m,)",

@@ -45,6 +45,7 @@ check_chance = FunctionExercise(
         "你得到的是 ours 的每个种子各自的机会；再对它们求平均。": lambda ours, base: [chance_of_winning([x], base) for x in ours],
         "只除以了 ours 的个数；一共有 len(ours) × len(base) 对。": lambda ours, base: len(base) * chance_of_winning(ours, base),
         "你拿 ours 的每一个与 base 的平均比；要与 base 的每一个比。": lambda ours, base: float(np.mean(np.asarray(ours) > np.mean(base))),
+        "只比了两组里最好的：要每一对都比。": lambda ours, base: (np.sign(np.max(ours) - np.max(base)) + 1) / 2,
     },
     praise="全都顶着满分的两组，机会是一半：看不出谁好。",
     returns="一个数，0 到 1",

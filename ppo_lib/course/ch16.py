@@ -246,6 +246,8 @@ check_batch_normalize = FunctionExercise(
         "你减的是中位数；要减平均。": lambda a: (a - np.median(a)) / (a.std() + 1e-8),
         "你除以了最大的绝对值；标准化是减平均、除以标准差。": lambda a: a / (abs(a).max() + 1e-8),
         "分母上加的小量太大了，把结果也改了：题目要 1e-8。": lambda a: (a - a.mean()) / (a.std() + 1e-2),
+        "平均是减去，不是加上。": lambda a: (a + a.mean()) / (a.std() + 1e-8),
+        "标准差多开了一次方：std 已经是方差的平方根。": lambda a: (a - a.mean()) / (a.std() ** 0.5 + 1e-8),
     },
     remarks={
         "提醒：你把 NaN 换成了 0。优势里真有了 NaN（训练发散了），它也盖得住，毛病就看不出来了；分母上加 1e-8，别的不动。": lambda f: np.isnan(f(np.float32([[np.nan, 1], [2, 4]]))).any(),

@@ -164,7 +164,7 @@ WRONG = {
         (lambda policy, step, obs, n: append_before_stepping(policy, step, obs, n - 1), "少走了一步"),
         (lambda policy, step, obs, n: rows_then_columns(policy, step, obs, 4), "总是 (4,) 的形状"),
         (lambda policy, step, obs, n: (*rows_then_columns(policy, step, obs, n)[:2], [0] * n), "奖励”不对"),
-        (lambda *args: rows_then_columns(*args)[:2], "3 样"),
+        (lambda *args: rows_then_columns(*args)[:2], "少了奖励"),
         (lambda policy, step, obs, n: rows_then_columns(policy, policy, obs, n), "出错了"),
         (lambda policy, step, obs, n: print(obs), "print"),
         (lambda policy: policy, "收 1 个"),

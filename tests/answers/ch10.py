@@ -157,7 +157,7 @@ WRONG = {
         (lambda t, p: t[t[:, :p].mean(1).argmax(), p:], "平均成一个数"),
         (lambda t, p: t[t[:, :3].mean(1).argmax(), 3:].mean(), "pick 都是 3"),
         (lambda t, p: t[t[:, :p].mean(1).argmax(), 3:].mean(), "pick 都是 3"),
-        (lambda t, p: t[t[:, :p].mean(1).argmax(), p:].sum(), "应当是"),
+        (lambda t, p: t[t[:, :p].mean(1).argmax(), p:].sum(), "你求了和"),
         (lambda t, p: t.sum() and None, "没有返回值"),
         (lambda t, p: -1.0, "结果应当随输入变"),
     ],

@@ -43,7 +43,10 @@ Relation = tuple[str, Callable[[Sample], Any]]
 
 
 def relation(samples: Sequence[Sample], close: Close) -> str | None:
-    """在每一组输入上都成立的关系，一句话；没有就是 None。"""
+    """在每一组输入上都成立的关系，一句话；没有就是 None。close 太宽（几分之内都算对）时，这里收紧。"""
+    close = Close(min(close.rtol, 1e-3), min(close.atol, 1e-3))
+    if not all(s.got.size and s.right.size for s in samples):
+        return None
 
     def holds_everywhere(f: Callable) -> bool:
         with np.errstate(all="ignore"):
@@ -169,20 +172,31 @@ def containers(
             if all(isinstance(g, (tuple, list)) and len(g) > max(i, 1) and close(g[i], r) for g, r in zip(got, right)):  # fmt: skip
                 return f"只要返回一样；你返回了 {len(got[0])} 样，第 {i + 1} 样就是要的。"
         return None
-    n = len(right[0])
-    names = names or [f"第 {i} 样" for i in range(1, n + 1)]
+    names = names or [f"第 {i} 样" for i in range(1, len(right[0]) + 1)]
     for i, name in enumerate(names):
         if all(close(g, r[i]) for g, r in zip(got, right)):
-            return f"你只返回了“{name}”；要 {n} 样：{'、'.join(names)}。"
-    if any(as_parts(g, n) is None for g in got):
+            return f"你只返回了“{name}”；要 {len(names)} 样：{'、'.join(names)}。"
+    if not all(isinstance(g, (tuple, list, dict)) and len(g) == len(got[0]) for g in got):
         return None
+    parts = [list(g.values()) if isinstance(g, dict) else g for g in got]
     place = [
-        [j for j in range(n) if all(close(g[i], r[j]) for g, r in zip(got, right))]
-        for i in range(n)
+        next(
+            (
+                j
+                for j in range(len(names))
+                if all(close(p[i], r[j]) for p, r in zip(parts, right))
+            ),
+            None,
+        )
+        for i in range(len(parts[0]))
     ]
-    if all(place) and len({p[0] for p in place}) == n:
-        return f"几样都算对了，次序不对：依次是{'、'.join(names)}。"
-    return None
+    if None in place or len(set(place)) < len(place):
+        return None
+    if missing := [name for j, name in enumerate(names) if j not in place]:
+        return f"你返回的 {len(place)} 样都对，少了{'、'.join(missing)}。"
+    if isinstance(got[0], dict):
+        return f"几样都算对了；要返回元组，不是字典：依次是{'、'.join(names)}。"
+    return f"几样都算对了，次序不对：依次是{'、'.join(names)}。"
 
 
 def part_relation(samples: dict[str, Sequence[Sample]], close: Close) -> str | None:
@@ -248,7 +262,7 @@ TRAITS = {
     "里都有相等的数": lambda x: np.ndim(x) == 1 and np.size(x) > len(np.unique(x)),
     "都只有一个数": lambda x: np.ndim(x) > 0 and np.size(x) == 1,
     "都是二维的": lambda x: np.ndim(x) == 2,
-    "都是 0": lambda x: not np.any(x),
+    "都是 0": lambda x: not is_bool(x) and not np.any(x),
 }
 
 
