@@ -701,6 +701,7 @@ check_running = FunctionExercise(
         "分母是两个长度的乘积，你把它又平方了。": with_cosine(lambda r, g: cosine_of(r, g) / (np.linalg.norm(r) * np.linalg.norm(g) or 1)),
         "这是 1 减余弦，即余弦距离；要余弦，同向是 1。": with_cosine(lambda r, g: 1 - cosine_of(r, g)),
         "有零向量时，余弦记 0 对了，滑动梯度却没有更新：两样各算各的。": lambda r, g, d: (cosine_of(r, g), smoothed(r, g, d) if r.any() and g.any() else r),
+        "有零向量时，余弦记 0 对了，滑动梯度却也成了 0：它照样更新。": lambda r, g, d: (cosine_of(r, g), smoothed(r, g, d) * bool(r.any() and g.any())),
     },
     praise="先比，再平均；有一个是零向量时记 0。",
     outputs=("余弦", "新的滑动梯度"),

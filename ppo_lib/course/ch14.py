@@ -381,6 +381,7 @@ check_gae = Located(
     },
     more={
         "目标应当是优势加 V(s)，你减了。": edited(gae, "return advantage, advantage + value", "return advantage, advantage - value"),
+        "目标应当加上这一步的 V(s)，你加的是 V(s')。": lambda r, v, nv, *x: (gae(r, v, nv, *x)[0], gae(r, v, nv, *x)[0] + nv),
         "两处都没有断开：δ 里终止之后仍接了 V(s')，优势也跨过了回合。": edited(edited(gae, DELTA, "gamma * next_value"), CARRY_ON, "carry_on = 1 - (terminated & False)"),
         "目标只看了一步（r + γV(s')）；应当是优势加 V(s)。": edited(gae, "return advantage, advantage + value", "return advantage, delta + value"),
         "δ 里忘了减 V(s)。": edited(gae, f"reward + {DELTA} - value", f"reward + {DELTA}"),

@@ -181,7 +181,10 @@ WRONG = {
         (lambda key, rows, cols, gain: gain * jnp.eye(rows, cols), "换一把钥匙"),
         (lambda *x: plain_qr(jax.random.key(0), *x[1:]), "换一把钥匙"),
         (lambda key, rows, cols, gain: plain_qr(key, cols, rows, gain), "两个轴反了"),
-        (lambda key, r, c, g: g * jnp.linalg.qr(jax.random.normal(key, (r, c)))[0], "宽的没有另外处理"),
+        (
+            lambda key, r, c, g: g * jnp.linalg.qr(jax.random.normal(key, (r, c)))[0],
+            "宽的没有另外处理",
+        ),
         (lambda key, r, c, g: g * jnp.linalg.qr(jax.random.normal(key, (r, c))), "类型不对"),
         (lambda key, rows, cols, gain: jnp.zeros((rows, cols)), "高的 W"),
         (lambda key, rows, cols, gain: jnp.full((rows, cols), jnp.nan), "高的 W"),
