@@ -115,8 +115,8 @@ def scaled(label: str, factor: Callable[[Sample], Any]) -> Iterator[Relation]:
 
 def reshapings(samples: Sequence[Sample]) -> Iterator[Relation]:
     """形状不同时可能的关系。"""
-    example = f"例如应当是 {samples[-1].right.shape}，你的是 {samples[-1].got.shape}"
-    yield f"数都对，形状不对（{example}）：长度是 1 的那一维多了或少了。", squeezed
+    _, got, right = next((s for s in samples if s.right.size > 1), samples[0])
+    yield f"数都对；形状应当是 {right.shape}，你的是 {got.shape}：长度是 1 的那一维多了或少了。", squeezed  # fmt: skip
     yield "数都对，两个轴反了：你的是应有的转置。", lambda s: s.right.T
     yield "数都对，形状却摊平了。", lambda s: s.right.ravel()
     for word, reduce in REDUCTIONS.items():
