@@ -103,7 +103,7 @@ def test_the_reference_passes_on_other_inputs_too(name):
 def test_every_declared_mistake_is_named(name):
     for seed in (0, 1):
         exercise = seeded(name, seed)
-        for hint, wrong in exercise.wrong.items():
+        for hint, wrong in exercise.mistakes.items():
             verdict = exercise(wrong)
             assert not verdict and verdict.message == hint, (hint, verdict)
 

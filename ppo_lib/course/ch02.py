@@ -634,6 +634,7 @@ check_batch_returns = FunctionExercise(
         "第一步不打折：γ 的指数从 0 数起。": lambda r, g: batch_returns(r, g) * g[:, None],
         "次序反了：越晚的奖励折得越多。": lambda r, g: batch_returns(r[:, ::-1], g),
         "没有打折：γ 没有用上。": lambda r, g: batch_returns(r, jnp.ones_like(g)),
+        "你批的是 reward 的第 1 维（步），把一步当成了一个回合；要批第 0 维（回合）。": lambda r, g: batch_returns(r.T, g),
     },
     praise="两个轴，两次 vmap；一个回合的函数一个字也没有改。",
     returns="每个 γ、每个回合一个数，形状 (num_gammas, num_episodes)",

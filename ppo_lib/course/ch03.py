@@ -479,6 +479,11 @@ check_judgement = FunctionExercise(
         "你的区间比 95% 的窄，例如是 90% 的：两头各去掉 2.5%。": lambda ours, base: conclude(*difference_interval(ours, base, level=0.9)[1:]),
         "你的区间比 95% 的宽，例如是 99% 的。只有这一个比较，不用修正：两头各去掉 2.5%。": lambda ours, base: conclude(*difference_interval(ours, base, level=0.99)[1:]),
         "区间的一头恰好是 0，也是含 0，看不出差别。": with_ends,
+        "只看了差的正负，相等的还算成了变差：要看差的区间含不含 0。": lambda ours, base: "变好" if iqm(ours) > iqm(base) else "变差",
+        "只比了两个平均值的大小，相等的也算了变差：要看差的区间含不含 0。": lambda ours, base: "变好" if np.mean(ours) > np.mean(base) else "变差",
+        "漏了“变差”：整个区间都在 0 以下时，就是变差。": lambda ours, base: judge_scores(ours, base).replace("变差", "看不出差别"),
+        "漏了“变好”：整个区间都在 0 以上时，就是变好。": lambda ours, base: judge_scores(ours, base).replace("变好", "看不出差别"),
+        "两头用反了：下界大于 0 才是变好，上界小于 0 才是变差。": lambda ours, base: conclude(*difference_interval(ours, base)[:0:-1]),
     },
     praise="看的是四分位均值之差的区间：起伏、重叠、失手的种子、不同的个数，都照顾到了。",
 )  # fmt: skip

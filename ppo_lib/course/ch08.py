@@ -340,6 +340,9 @@ check_my_adam = FunctionExercise(
         "次序是 param、mu、nu，你把 param 放在了最后。": lambda *x: (*adam(*x)[1:], adam(*x)[0]),
         "第一样要新的 param，你返回的是这一步的改变。": lambda p, *x: adam(0 * p, *x),
         "先把新的梯度平均进 mu 和 nu，再走；你用旧的两个矩走了这一步。": lambda p, g, m, v, t, lr, a, b, e: (p - lr * m / (1 - a**t) / (jnp.sqrt(v / (1 - b**t)) + e), *adam(p, g, m, v, t, lr, a, b, e)[1:]),
+        "分子是一阶矩（梯度的滑动平均），你用了这一步的梯度：那是 RMSProp。": lambda p, g, m, v, t, lr, a, b, e: (p - lr * g / (jnp.sqrt(adam(p, g, m, v, t, lr, a, b, e)[2] / (1 - b**t)) + e), *adam(p, g, m, v, t, lr, a, b, e)[1:]),
+        "分母用的是旧的 nu：先把这一步的 g² 平均进去，再开方。": lambda p, g, m, v, t, lr, a, b, e: (p - lr * adam(p, g, m, v, t, lr, a, b, e)[1] / (1 - a**t) / (jnp.sqrt(v / (1 - b**t)) + e), *adam(p, g, m, v, t, lr, a, b, e)[1:]),
+        "你只用了梯度的正负：步子要由两个矩算。": lambda p, g, m, v, t, lr, *rest: (p - lr * jnp.sign(g), *adam(p, g, m, v, t, lr, *rest)[1:]),
     }
     | WRONG_STEPS,
     praise="与 ppo_lib 的 adam_step 相同，梯度是 0 的参数也没有出 NaN。",
@@ -465,6 +468,9 @@ check_halves = FunctionExercise(
         "动量那一半忘了乘 beta_1：旧的 mu 先衰减一次，才进到这一步。": halves_of(wrong_adam(first=lambda m, g, a, b: m + (1 - a) * g)),
         "两半的系数都忘了：旧的 mu 乘 beta_1，梯度乘 1 - beta_1。": halves_of(wrong_adam(first=lambda m, g, a, b: m + g)),
         "这是整步。要分成两半，依次返回。": lambda *x: sum(split_step(*x)),
+        "两半要按各自的来源分，不是平分整步：旧的 mu 推的，和这一步的梯度推的。": lambda *x: (sum(split_step(*x)) / 2,) * 2,
+        "两半各用了自己的分母：分母里是平均进了这一步的 nu，两半共用。": lambda g, m, v, t, lr, a, b, e: (split_step(0 * g, m, v, t, lr, a, b, e)[0], split_step(g, m, 0 * v, t, lr, a, b, e)[1]),
+        "第二样是整步；只要梯度推的那一半。": lambda *x: (split_step(*x)[0], sum(split_step(*x))),
     }
     | {hint: halves_of(step) for hint, step in WRONG_STEPS.items()},
     praise="两半加起来就是整步。梯度是 0 的参数，动量那一半照样推着它走：第 7 章的“滑行”就是这样来的。",

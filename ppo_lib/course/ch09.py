@@ -308,6 +308,10 @@ def switch_inputs(rng):
     lr, gamma = frozenset({"lr"}), frozenset({"gamma"})
     yield {lr: -120.0, frozenset(): -150.0}, -150.0
     yield {lr: -130.0, frozenset(): -200.0, gamma: -140.0, lr | gamma: -110.0}, -140.0
+    yield (
+        {lr: -150.0, frozenset(): -200.0, gamma: -160.0, lr | gamma: -140.0},
+        -140.0,
+    )  # 全开的恰好等于线
     for names, line in (
         (("gamma", "lr"), -130.0),
         (("activation", "ent_coef", "truncation"), -150.0),
@@ -358,6 +362,8 @@ check_necessary = FunctionExercise(
         "你返回的是组合；要的是开关的名字。": lambda s, line: {frozenset().union(*s) - {key} for key in necessary_switches(s, line)},
         "开关的名字写死了：检查里还有别的开关，名字和个数要从 scores 的键里读。": lambda s, line: {key for key in CHAPTER_SWITCHES if s[CHAPTER_SWITCHES - {key}] < line},
         "你只看恰好打开两个的组合，那只在一共三个开关时才对。": by_switch(lambda s, line, all_on, key: any(s[on] < line for on in s if len(on) == 2 and key not in on)),
+        "全开的成绩恰好等于线，也算过了，它的开关照样要查。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] < line < s[all_on]),
+        "你看的是从全关出发、只打开它一个过不过线。必要要看：别的都开着，只关掉它。": by_switch(lambda s, line, all_on, key: s[frozenset()] < line <= s[frozenset({key})]),
     },
     praise="在全开的基础上一次只关一个，掉到线下的就是必要的。",
 )  # fmt: skip

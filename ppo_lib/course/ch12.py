@@ -419,6 +419,8 @@ check_my_shaping = FunctionExercise(
         "还要减去前一个状态的势。": lambda p, q, e, g: g * q * ~e,
         "是减去前一个状态的势，不是加上。": lambda p, q, e, g: g * q * ~e + p,
         "你求了和；要的是每一步各自的 F。": lambda p, q, e, g: potential_shaping(p, q, e, g).sum(),
+        "遮错了：终止那一步，取 0 的是后一个状态的势，你把前一个的取成了 0。": lambda p, q, e, g: g * q - p * ~e,
+        "两个势换了位置：γ 乘后一个状态的（next_potential），减去前一个的。": lambda p, q, e, g: g * p * ~e - q,
     },
     praise="与库里 energy_shaping 的最后两行相同。",
     returns="每步的 F，形状 (batch,)",
@@ -429,7 +431,7 @@ check_my_shaping = FunctionExercise(
 def halving_inputs(rng):
     """成绩的表：只有一格的，单数格的，十四格的；各格其实一样，所以换一种打分，剩下的就不同。"""
     yield (np.array([[200.0, 100, 10], [180, 90, 400], [150, 300, 20], [160, 80, 30]]),)
-    for cells, seeds in ((1, 2), (2, 3), (3, 4), (5, 3), (6, 4), (7, 3), (8, 5), (14, 5), (14, 6), (14, 4)):  # fmt: skip
+    for cells, seeds in ((1, 2), (2, 3), (3, 4), (5, 3), (6, 4), (7, 3), (8, 5), (14, 5), (14, 6), (14, 4), (11, 5), (13, 5), (15, 5), (10, 4)):  # fmt: skip
         yield (rng.normal(200, 60, (cells, seeds)).round(1),)
 
 
@@ -460,6 +462,10 @@ check_halving = FunctionExercise(
         "编号是在留下的那几格里数的；要换回原来的编号。": place_among_the_last,
         "编号从 0 数，你的都大了 1。": lambda table: halving(table) + 1,
         "你返回的是成绩；要的是那一格在 table 里的编号。": lambda table: float(table[halving(table)].mean()),
+        "argsort 给的是在留下的几格里的名次，你没有换回格的编号：alive = alive[…]。": edited(halving, "alive[order[: len(alive) // 2]]", "order[: len(alive) // 2]"),
+        "argsort 给的是在留下的几格里的名次（从小到大），你没有换回格的编号：alive = alive[…]。": edited(edited(halving, "-table", "table"), "alive[order[: len(alive) // 2]]", "order[-(len(alive) // 2) :]"),
+        "第 k 轮看前 k 列；你每一轮把种子加了一倍。": edited(halving, "k += 1", "k = 2 * k or 1"),
+        "你返回的是那一格的一整行成绩；要的是它在 table 里的编号。": lambda table: table[halving(table)],
     },
     praise="14 格，第一轮 14 次、第二轮 7 次、第三轮 3 次，一共 24 次训练。",
     returns="一个编号",
@@ -531,6 +537,14 @@ check_my_holm = FunctionExercise(
         "你从大往小、依次取了较小者，那是 Hochberg 的办法；Holm 从小往大，取较大者。": edited(holm, RUNNING, DOWNWARDS),
         "这是 Benjamini-Hochberg 修正，它管的是看出的差别里误报占几成；Holm 管的是哪怕只有一个误报的机会。": edited(edited(holm, RUNNING, DOWNWARDS), FACTORS, "len(order) / np.arange(1, len(order) + 1)"),
         "要的是修正过的 p 值，不是“还算不算”。": lambda p: holm(p) < 0.05,
+        "多乘了一：最小的乘 m，不是 m + 1。": edited(holm, FACTORS, "np.arange(len(order) + 1, 1, -1)"),
+        "从次小的起少乘了一：依次乘 m、m - 1、……、1。": edited(holm, FACTORS, "np.maximum(np.arange(len(order) - 1, -1, -1), 1)"),
+        "你除以了 m；修正要把 p 值变大，是乘。": lambda p: p / len(p),
+        "这是 Šidák 修正（1 - (1 - p)^m），每个都用同样的 m；Holm 依次乘 m、m - 1、……。": lambda p: 1 - (1 - p) ** len(p),
+        "排反了：要从小到大，最小的乘 m；你从大到小排了。": edited(holm, "np.argsort(p_values)", "np.argsort(-p_values)"),
+        "每个 p 值乘上它的倍数，不是把小的加起来。": lambda p: np.array([min(1.0, p[p <= x].sum()) for x in p]),
+        "这是各自要过的线（0.05 除以倍数）；要的是修正过的 p 值。": lambda p: 0.05 / (len(p) - np.argsort(np.argsort(p))),
+        "倍数不对：那是 Benjamini-Hochberg 的（m 除以名次）；Holm 依次乘 m、m - 1、……、1。": edited(holm, FACTORS, "len(order) / np.arange(1, len(order) + 1)"),
     },
     praise="库里的 ppo_lib.statistics.holm 就是这样写的。",
     returns="修正过的 p 值，形状 (m,)",

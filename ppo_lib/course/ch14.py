@@ -35,7 +35,7 @@ from ppo_lib.course.from_scratch import (
     scanned_learn,
     scanned_rollout,
 )
-from ppo_lib.course.probes import ANSWERS, NEAR, PROBES, registered
+from ppo_lib.course.probes import ANSWERS, NEAR, PROBES, Flicker, registered
 from ppo_lib.diagnostics import global_norm
 from ppo_lib.policy import Policy, evaluate
 from ppo_lib.training import make_train
@@ -57,6 +57,9 @@ def small_bench(seed: int = 0) -> Bench:
             update_epochs=3,
             num_minibatches=4,
             shuffle="samples",
+            gamma=0.9,
+            gae_lambda=0.6,
+            clip_eps=0.1,
             ent_coef=0.5,
             vf_coef=0.7,
         )
@@ -64,9 +67,9 @@ def small_bench(seed: int = 0) -> Bench:
 
 
 @functools.cache
-def probe_bench(name: str, seed: int = 0) -> Bench:
+def probe_bench(name: str, seed: int = 0, probe=None) -> Bench:
     """探针上的台子：30 次更新，一次 16 个环境各走 8 步。"""
-    with registered(name):
+    with registered(name, probe):
         return make_bench(
             PPOConfig(
                 env_name=name,
@@ -111,10 +114,10 @@ class Located(FunctionExercise):
 
     Args:
         more: 提示 → 写错的函数；与 wrong 一样认，只是梯子的那张表里不列。
-        locate: ``locate(function, 一组输入)`` → 从哪一步起不同，看哪里；None 是它也说不出。
+        locate: ``locate(function, 一组输入)`` → 从哪一步起不同，看哪里；None 是它也说不出，不给就总是 None。
     """
 
-    def __init__(self, *args, more=None, locate, **options):
+    def __init__(self, *args, more=None, locate=lambda *_: None, **options):
         super().__init__(*args, **options)
         self.more, self.locate = more or {}, locate
 
@@ -285,7 +288,8 @@ def moved(params, rng):
 
 
 def rollout_inputs(rng):
-    for bench in benches():
+    flicker = probe_bench("Flicker-probe", probe=Flicker)  # 走一步也要用钥匙
+    for bench in (*benches(), flicker):
         for update in rng.choice(20, 2, replace=False):
             env, params = bench.start.env, moved(bench.start.params, rng)
             earlier = scanned_rollout(bench, params, env.obs, env.state, bench.draws(20))
@@ -298,7 +302,7 @@ AFTER_RESET = (
     "draws.fresh_obs[t], next_obs))[1]"
 )
 
-check_rollout = FunctionExercise(
+check_rollout = Located(
     "练习 14.1：走 num_steps 步，一步一步记下来",
     rollout,
     rollout_inputs,
@@ -315,6 +319,19 @@ check_rollout = FunctionExercise(
         "每一步都用了第 0 步的噪声：要用 draws.noise[t]。": edited(rollout, "draws.noise[t]", "draws.noise[0]"),
         "log_prob 里放的是概率；要对数概率。": edited(rollout, "log_prob = log_probs[", "log_prob = jnp.exp(log_probs)["),
         "每个样本的 log_prob 都取了第 0 个动作的：要取选中的那个动作。": edited(rollout, "jnp.arange(len(action)), action]", "jnp.arange(len(action)), 0]"),
+    },
+    more={
+        "噪声是加上去的：argmax(对数概率 + noise[t])，你减了。": edited(rollout, "log_probs + draws.noise[t]", "log_probs - draws.noise[t]"),
+        "动作只看了噪声：要加到对数概率上，再取最大。": edited(rollout, "log_probs + draws.noise[t]", "draws.noise[t]"),
+        "噪声加到了概率上；要加到对数概率上，取最大才是按概率抽。": edited(rollout, "log_probs + draws.noise[t]", "jnp.exp(log_probs) + draws.noise[t]"),
+        "每一步都用了第 0 步的钥匙：走第 t 步用 draws.step_keys[t]。": edited(rollout, "draws.step_keys[t]", "draws.step_keys[0]"),
+        "每次换上的都是第 0 步备好的开头：第 t 步用 draws.fresh_obs[t]、draws.fresh_state 的第 t 步。": edited(edited(rollout, "draws.fresh_obs[t]", "draws.fresh_obs[0]"), "fresh[t]", "fresh[0]"),
+        "终止的那一步，next_value 你填了 0。照样填到达的状态的 V：终止之后不接它，是 gae 的事。": edited(rollout, ARRIVED, f"{ARRIVED} * ~terminated"),
+        "log_prob 里混进了噪声：噪声只用来选动作，记下的是策略自己的对数概率。": edited(rollout, "log_prob = log_probs[", "log_prob = (log_probs + draws.noise[t])["),
+        "log_prob 记的是最大的那个；要选中的动作的。": edited(rollout, "log_probs[jnp.arange(len(action)), action]", "log_probs.max(axis=-1)"),
+        "log_prob 记了每个动作的；只要选中的那一个，(num_steps, num_envs)。": edited(rollout, "log_probs[jnp.arange(len(action)), action]", "log_probs"),
+        "terminated 里混进了截断：两个标志要分开记，gae 对它们的处理不同。": edited(rollout, "terminated=terminated", "terminated=terminated | truncated"),
+        "少走了一步：一共 num_steps 步。": edited(rollout, "bench.cfg.num_steps", "bench.cfg.num_steps - 1"),
     },
     praise="每一个字段都与库里采的相同，终止和截断之后都换上了新的开头。",
     outputs=("最后的 obs", "最后的 state", "batch"),
@@ -344,7 +361,7 @@ def gae_inputs(rng):
 DELTA = "gamma * next_value * (1 - terminated)"
 CARRY_ON = "carry_on = 1 - (terminated | truncated)"
 
-check_gae = FunctionExercise(
+check_gae = Located(
     "练习 14.2：一批经验的优势和目标",
     gae,
     gae_inputs,
@@ -361,6 +378,15 @@ check_gae = FunctionExercise(
         "往前推得对，可是排反了：最后一步的优势跑到了第 0 行。": edited(gae, "advantage.insert(0, following)", "advantage.append(following)"),
         "目标应当是优势加 V(s)，你少加了。": edited(gae, "return advantage, advantage + value", "return advantage, advantage"),
         "V(s') 前面忘了乘 γ。": edited(gae, DELTA, "next_value * (1 - terminated)"),
+    },
+    more={
+        "目标应当是优势加 V(s)，你减了。": edited(gae, "return advantage, advantage + value", "return advantage, advantage - value"),
+        "目标应当加上这一步的 V(s)，你加的是 V(s')。": lambda r, v, nv, *x: (gae(r, v, nv, *x)[0], gae(r, v, nv, *x)[0] + nv),
+        "两处都没有断开：δ 里终止之后仍接了 V(s')，优势也跨过了回合。": edited(edited(gae, DELTA, "gamma * next_value"), CARRY_ON, "carry_on = 1 - (terminated & False)"),
+        "目标只看了一步（r + γV(s')）；应当是优势加 V(s)。": edited(gae, "return advantage, advantage + value", "return advantage, delta + value"),
+        "δ 里忘了减 V(s)。": edited(gae, f"reward + {DELTA} - value", f"reward + {DELTA}"),
+        "递推里 γ 和 λ 都没有乘。": edited(gae, "gamma * gae_lambda * carry_on", "carry_on"),
+        "优势不在这里标准化：那是 loss 在小批次里做的。": lambda *x: ((gae(*x)[0] - gae(*x)[0].mean()) / (gae(*x)[0].std() + 1e-8), gae(*x)[1]),
     },
     praise="终止和截断各断各的，几个环境互不相干。",
     outputs=("优势", "目标"),
@@ -385,7 +411,7 @@ def minibatch_inputs(rng):
 
 
 NORMALIZED = "advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)"
-check_loss = FunctionExercise(
+check_loss = Located(
     "练习 14.3：一个小批次的总损失",
     loss,
     minibatch_inputs,
@@ -407,6 +433,21 @@ check_loss = FunctionExercise(
         "概率比忘了取指数：对数概率之差还不是比。": edited(loss, 'jnp.exp(log_prob - minibatch["log_prob"])', 'log_prob - minibatch["log_prob"]'),
         "Critic 学的是目标 minibatch[\"target\"]，不是旧的 V。": edited(loss, 'minibatch["target"]', 'minibatch["value"]'),
         "你求了和；要对小批次求平均。": edited(loss, "* entropy).mean()", "* entropy).sum()"),
+    },
+    more={
+        "裁剪的范围写死成 0.2 了：用 bench.hyper.clip_eps。": edited(loss, "1 - hyper.clip_eps, 1 + hyper.clip_eps", "0.8, 1.2"),
+        "价值损失用的是采样时记下的 value，参数怎样动都不影响它；要用现在的参数重算的 V。": edited(loss, "0.5 * (value - ", '0.5 * (minibatch["value"] - '),
+        "Critic 学的是目标 minibatch[\"target\"]，不是优势。": edited(loss, 'minibatch["target"]', 'minibatch["advantage"]'),
+        "价值损失是差的平方，不是差的绝对值。": edited(loss, '0.5 * (value - minibatch["target"]) ** 2', '0.5 * abs(value - minibatch["target"])'),
+        "价值损失的符号反了：V 与目标差得越远，损失应当越大。": edited(loss, "+ hyper.vf_coef", "- hyper.vf_coef"),
+        "熵要对所有动作求和 -Σ p ln p；你只用了选中的那个动作的 -ln p。": edited(loss, "-(jnp.exp(log_probs) * log_probs).sum(axis=-1)", "-log_prob"),
+        "熵沿动作求和，你求了平均。": edited(loss, "log_probs).sum(axis=-1)", "log_probs).mean(axis=-1)"),
+        "两个系数用反了：vf_coef 乘价值损失，ent_coef 乘熵。": edited(edited(loss, "hyper.vf_coef * value_loss", "hyper.ent_coef * value_loss"), "hyper.ent_coef * entropy", "hyper.vf_coef * entropy"),
+        "优势除以了方差；要除以标准差 std()。": edited(loss, "advantage.std()", "advantage.var()"),
+        "优势只除了标准差，没有先减平均。": edited(loss, "(advantage - advantage.mean()) /", "advantage /"),
+        "标准差除的是 n，不是 n - 1：用 std() 的默认值。": edited(loss, "advantage.std()", "advantage.std(ddof=1)"),
+        "一个样本一个数了；再对小批次求平均。": edited(loss, "* entropy).mean()", "* entropy)"),
+        "价值损失对参数的导数没有了：算 V 的路上用了 stop_gradient。": edited(loss, "0.5 * (value - ", "0.5 * (jax.lax.stop_gradient(value) - "),
     },
     praise="值对，对参数的导数也对。",
     returns="一个数，对小批次求平均",

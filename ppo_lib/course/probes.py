@@ -135,6 +135,14 @@ class EndlessCue(Endless):
         return state.cue
 
 
+class Flicker(EndlessCue):
+    """同上，但提示每一步重新抽：走一步也要用钥匙。不在梯子里。"""
+
+    def step_env(self, key, state, action, params):
+        cue = jax.random.rademacher(key, (), jnp.float32)
+        return super().step_env(key, state.replace(cue=cue), action, params)
+
+
 SIGNS = [[1.0], [-1.0]]
 PROBES = {
     "ConstantReward-probe": (ConstantReward, [[0.0]]),
@@ -164,9 +172,9 @@ NEAR = 0.05
 
 
 @contextlib.contextmanager
-def registered(name: str):
-    """暂时把一个探针登记成 gymnax 的环境。"""
-    gymnax.register(name, PROBES[name][0])
+def registered(name: str, probe: type[Probe] | None = None):
+    """暂时把一个探针登记成 gymnax 的环境；不给 probe 就是梯子里的那一级。"""
+    gymnax.register(name, probe or PROBES[name][0])
     try:
         yield
     finally:

@@ -78,7 +78,7 @@ WRONG = {
         (lambda x: [10.0, *x.values[1:, -1]], "应当"),
         (lambda x: x[:, -(x.shape[1] // 5) :].mean("update"), "应当是"),
         (lambda x: x[:, -(len(x) // 10) :].mean("update"), "那是种子的个数"),
-        (lambda x: np.nanmedian(x.values[:, -(x.shape[1] // 10) :], axis=1), "应当是"),
+        (lambda x: np.nanmedian(x.values[:, -(x.shape[1] // 10) :], axis=1), "取了中位数"),
         (lambda x: print(by_name(x)), "print"),
         (lambda x: by_name(x).sum() and None, "没有返回值"),
         (lambda x: x.isel(step=slice(-2, None)), "出错了"),

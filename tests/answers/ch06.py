@@ -151,7 +151,7 @@ WRONG = {
     ],
     "check_my_target": [
         (like_gae, "只用了 (1-λ)V(s′)"),
-        (lambda *args: from_advantage(*args) + 1, "应当是"),
+        (lambda *args: from_advantage(*args) + 1, "都比应有的大 1"),
         (lambda *args: 0.0, "每一步的目标"),
         (lambda *args: by_recursion(*args)[::-1], "次序反了"),
         (lambda r, nv, d, u, g, lam: by_recursion(r, nv, d, u, g, 0.6), "gae_lambda = 0.8 时"),

@@ -69,8 +69,8 @@ WRONG = {
     "check_my_adam": [
         (lambda p, g, m, v, t, lr, a, b, e: adam_step(p, g, m, v, t, lr=lr), "应当是"),
         (lambda p, g, m, v, t, *rest: by_keywords(p, g, m, v, 3, *rest), "应当是"),
-        (lambda p, g, m, v, *rest: (p, 0.9 * m + 0.1 * g, v), "应当是"),
-        (lambda p, g, m, v, *rest: (p, (m + g).sum(), v), "应当是"),
+        (lambda p, g, m, v, *rest: (p, 0.9 * m + 0.1 * g, v), "param 原样返回"),
+        (lambda p, g, m, v, *rest: (p, (m + g).sum(), v), "param 原样返回"),
         (lambda p, *rest: (p, p), "应当返回 3 样：新的参数、一阶矩、二阶矩"),
         (lambda *everything: everything.sort() and None, "出错"),
         (lambda p: p, "题目给你的函数 9 个参数"),
@@ -109,7 +109,7 @@ WRONG = {
     "check_halves": [
         (lambda g, m, *rest: (m, g), "动量推的”不对"),
         (lambda *x: tuple(-y for y in halves_by_difference(*x)), "方向反了"),
-        (lambda *x: halves_by_difference(*x)[1], "应当返回 2 样：动量推的、梯度推的"),
+        (lambda *x: halves_by_difference(*x)[1], "你只返回了“梯度推的”"),
     ],
 }
 

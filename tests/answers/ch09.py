@@ -170,7 +170,7 @@ WRONG = {
         (lambda e: (e.episodes["episode_length"] < 200).mean("episode"), "恰好在第 200 步"),
         (lambda e: (~e.episodes["truncated"]).sum("episode") / 4, "应当是"),
         (lambda e: arrival_of_three(e), "应当是"),
-        (lambda e: np.zeros(3), "应当是"),
+        (lambda e: np.zeros(3), "总是 (3,) 的形状"),
         (lambda e: e.episodes["terminated"], "没有 'terminated' 这个"),
         (lambda e: e.mean and None, "没有返回值"),
     ],

@@ -94,7 +94,7 @@ WRONG = {
         (lambda table: 99, "不管输入是什么"),
         (lambda table: print(table[0]), "print"),
         (lambda table: by_index(table[:14, :1].repeat(4, 1)), "第一个种子"),
-        (keeps_a_list, "应当是一个数"),
+        (keeps_a_list, "应当是 ()，你的是 (1,)"),
         (lambda table: by_index(sorted(table.tolist())), "出错"),
     ],
     "check_biased_cosine": [
@@ -113,9 +113,9 @@ WRONG = {
     "check_my_holm": [
         (lambda p: p * len(p), "Bonferroni"),
         (lambda p: np.sort(p) * np.arange(len(p), 0, -1), "应当是"),
-        (lambda p: 1 - (1 - p) ** len(p), "应当是"),
+        (lambda p: 1 - (1 - p) ** len(p), "Šidák"),
         (lambda p: holm(p)[0], "形状"),
-        (lambda p: holm(p).tolist()[::-1], "应当是"),
+        (lambda p: holm(p).tolist()[::-1], "次序倒过来了"),
         (lambda p: p.sort(), "没有返回值"),
     ],
 }

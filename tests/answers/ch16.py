@@ -198,8 +198,8 @@ WRONG = {
     ],
     "check_compare": [
         (lambda ours, base: (difference_interval(ours, base)[0], -500.0, 500.0), "下界"),
-        (lambda ours, base: difference_interval(ours, base)[0], "应当返回 3 样"),
-        (lambda ours, base: difference_interval(ours, base)[1:], "应当返回 3 样"),
+        (lambda ours, base: difference_interval(ours, base)[0], "你只返回了“差”"),
+        (lambda ours, base: difference_interval(ours, base)[1:], "少了差"),
         (lambda ours, base: (iqm(ours) - iqm(base), 900.0, 901.0), "下界"),
         (from_one_seed, "随机数发生器"),
         *((from_draws(center), "差不用重抽") for center in (np.mean, np.median)),

@@ -1,7 +1,8 @@
 """写一个函数的练习：一份参考答案，许多组输入，几种写错的函数。
 
 读者的函数与参考答案在每一组输入上都相同（需要时连导数也相同）才算对。与某个写错的函数在**每一组**
-输入上都相同，才说是那种错；否则给出最小的一组不对的输入，应当是多少、得到了多少。
+输入上都相同，才说是那种错；都不是，就看读者的结果与应有的有没有一个处处成立的关系（``relations``）；否则
+给出最小的一组不对的输入，应当是多少、得到了多少。
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ppo_lib.course.exercises.relations import (
+    Sample,
+    containers,
+    leaves,
+    part_relation,
+    trait,
+    where_wrong,
+)
 from ppo_lib.course.exercises.running import (
     SECONDS,
     Outcome,
@@ -25,7 +34,7 @@ from ppo_lib.course.exercises.running import (
     run,
     wrong_signature,
 )
-from ppo_lib.course.exercises.sameness import Close, as_array, explain, show
+from ppo_lib.course.exercises.sameness import Close, SameShape, as_array, explain, show
 from ppo_lib.course.exercises.verdict import Mistake, Verdict
 
 UNWRITTEN = (
@@ -173,27 +182,29 @@ class FunctionExercise:
         return all(self.agree(got, self.outcome(function, i)) for i, got in enumerate(outcomes))
 
     def named_by_form(self, outcomes: list[Outcome]) -> str | None:
-        """任何题目都可能犯的错：差一个负号，差一个倍数，不看输入。"""
-        pairs = [
-            (as_array(got.value), as_array(expected.value))
-            for got, expected in zip(outcomes, self.expected)
-            if expected.error is None
-        ]
-        if any(
-            got is None or right is None or got.shape != right.shape for got, right in pairs
-        ):
+        """任何题目都可能犯的错：差一个负号，差一个倍数，次序反了……不看是什么题。"""
+        close = Close() if isinstance(self.close, SameShape) else self.close
+        if any((a.error is None) != (b.error is None) for a, b in zip(outcomes, self.expected)):
             return None
-        got, right = (np.concatenate([x.ravel() for x in side]) for side in zip(*pairs))
-        if not np.isfinite(got).all() or not np.isfinite(right).all() or not right.any():
-            return None
-        if self.close(got, -right):
-            return "差一个负号：每一组输入上，你的都是应有的相反数。"
-        if len(pairs) > 2 and np.ptp(got) == 0 and np.ptp(right) > 0:
-            return f"不管输入是什么，你的函数都给出 {got[0]:.6g}：结果应当随输入变。"
-        factor = got @ right / (right @ right)
-        if factor and abs(factor - 1) > 0.05 and self.close(got / factor, right):
-            return f"差一个倍数：每一组输入上，你的都是应有的 {factor:.4g} 倍。"
-        return None
+        right = [x.value for x in self.expected if x.error is None]
+        got = [x.value for x, b in zip(outcomes, self.expected) if b.error is None]
+        if said := containers(got, right, self.outputs, close):
+            return said
+        samples = self.samples(outcomes)
+        return part_relation(samples, close) if samples else None
+
+    def samples(self, outcomes: list[Outcome]) -> dict[str, list[Sample]]:
+        """各样结果 → 各组输入上的（输入，你的，应有的）；有一组说不成数组，就是空的。"""
+        found: dict[str, list[Sample]] = {}
+        for case, got, expected in zip(self.cases, outcomes, self.expected):
+            if expected.error is not None:
+                continue
+            for name, pair in (leaves(got.value, expected.value, self.outputs) or {"": (None, 0)}).items():  # fmt: skip
+                arrays = tuple(map(as_array, pair))
+                if any(x is None for x in arrays):
+                    return {}
+                found.setdefault(name, []).append(Sample(dict(zip(self.names, case)), *arrays))
+        return found
 
     def complain(self, function: Callable, outcomes: list[Outcome], right: list[bool]) -> str:
         """没有认出是哪种错：说最小的一组不对的输入。"""
@@ -214,7 +225,12 @@ class FunctionExercise:
             return "函数里还有 ... 没有换成你的代码。"
         else:
             text = explain(got.value, expected.value, self.close, self.returns, self.outputs)
-        return f"{self.when(case)}{text}{self.split(right)}"
+        return f"{self.when(case)}{text}{self.places(outcomes)}{self.split(right)}"
+
+    def places(self, outcomes: list[Outcome]) -> str:
+        """只有一样结果时，不对的位置有什么共同。"""
+        samples = self.samples(outcomes) if isinstance(self.close, Close) else {}
+        return where_wrong(samples[""], self.close.near) if set(samples) == {""} else ""
 
     def when(self, case: tuple) -> str:
         """“……时，”：一组输入写成一行；函数不写，没有可写的就什么也不说。"""
@@ -237,7 +253,7 @@ class FunctionExercise:
             bad = {scalar(x) for x, ok in zip(column, right) if not ok}
             if len(good) == 1 and not good & bad and None not in good:
                 found.append(f"；对的那几组 {name} 都是 {next(iter(good)):g}，不对的都不是")
-        text = found[0] if len(found) == 1 else ""
+        text = found[0] if len(found) == 1 else trait(self.cases, self.names, right)
         return f"（{len(right)} 组输入里对了 {sum(right)} 组{text}。）"
 
     def check_gradients(self, function: Callable) -> None:
@@ -246,7 +262,7 @@ class FunctionExercise:
         right = [self.gradient(self.reference, case) for case in self.cases]
         if all(map(self.agree, got, right)):
             return
-        for hint, f in self.wrong.items():
+        for hint, f in self.mistakes.items():
             same = all(
                 self.agree(g, self.gradient(f, case)) for g, case in zip(got, self.cases)
             )
