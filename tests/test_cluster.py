@@ -98,7 +98,10 @@ def test_a_job_that_ray_gives_up_is_named(fake_ray, cli, capsys, monkeypatch):  
 
 
 def test_ctrl_c_lets_every_job_save(fake_ray, cli, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(fake_ray, "get", lambda task: signal.raise_signal(signal.SIGINT))
+    def interrupted(task):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake_ray, "get", interrupted)
     assert cli("hydra/launcher=ray", *BATCH) == 130
     assert len(fake_ray.cancelled) == 2
 
