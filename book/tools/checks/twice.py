@@ -21,8 +21,10 @@ FOLDER = ROOT / "_build/twice"
 TIMES = {"first": "头一次", "again": "紧接着再来一次", "round2": "整本的第二遍"}
 
 HEAVY = (
+    "ppo_lib.course.beta1_update.branch",
     "ppo_lib.course.ch02.compare_numpy_jax",
     "ppo_lib.course.ch02.learn_corridor",
+    "ppo_lib.course.ch07.watch_one_update",
     "ppo_lib.course.ch08.split_one_update",
     "ppo_lib.course.ch09.watch_critic",
 )
