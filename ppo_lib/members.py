@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import time
 from collections import deque
@@ -66,16 +67,17 @@ class Observer:
 class Members:
     """一组共用一个已编译程序的成员，和它们此刻的状态。
 
-    ``states`` 是各次调用的状态：threads 方式下一个成员一份，vmap 方式下所有成员合成一份，
-    第一维是 ``batch``，末尾可能有填空位的。
+    ``states`` 是各次调用的状态：threads 方式下一个成员一份，vmap 方式下一批一份，第一维是
+    ``batch``，末尾可能有填空位的。通常只有一批；有几批（``cut``）时，是 NumPy 数组，不占设备的内存。
     ``done`` 是 ``states`` 已经做完的更新次数；``rows`` 是最近一块的指标，``table`` 里是到此为止
     ``recorded`` 次更新的全部指标（发散的那一块也在里面，它不算 ``done``）。
     """
 
     def __init__(self, cfg: PPOConfig, seeds: np.ndarray, hyper: Hyperparams, parallel: str):
         self.cfg, self.size = cfg, len(seeds)
-        self.batch = whole_batch(self.size) if choose_parallel(parallel) == "vmap" else None
+        vmap = choose_parallel(parallel) == "vmap"
         start = time.perf_counter()
+        self.batch = fitting_batch(cfg.static(), self.size) if vmap else None
         self.programs = compiled_programs(cfg.static(), self.batch)
         self.compile_seconds = time.perf_counter() - start
         self.run_seconds = 0.0
@@ -84,7 +86,8 @@ class Members:
         with plain_jax():
             inputs = jax.device_put(self.split(inputs))
             self.hypers = [hyper for _, hyper in inputs]
-            self.states = [self.programs.init(seed, hyper) for seed, hyper in inputs]
+            self.cut = vmap and len(inputs) > 1
+            self.states = [self.settle(self.programs.init(*each)) for each in inputs]
         self.done = self.begin = self.recorded = 0
         self.rows: dict[str, np.ndarray] = {}  # {指标名: (members, 这块的更新次数)}
         self.table: dict[str, np.ndarray] = {}  # {指标名: (members, num_updates)}
@@ -92,7 +95,8 @@ class Members:
         self.extended_at: list[int] = []  # 在第几次更新之后加长过
         self.interrupted = False
         self.interrupts = Interrupts()
-        self.pool = ThreadPoolExecutor(min(len(self.states), available_cores()))
+        threads = 1 if vmap else min(self.size, available_cores())
+        self.pool = ThreadPoolExecutor(threads)
 
     def run(
         self,
@@ -185,13 +189,18 @@ class Members:
     def advance(self, i: int, n: int, previous: Future):
         """第 i 份状态再做 n 次更新。previous 是它的上一块，先排队，所以一定先做完。"""
         state, _ = previous.result()
+        own = self.size - i * (self.batch or 0)  # 从这一份起，还有几个成员；再后面是填空位的
         with plain_jax():  # 设置是各个线程自己的
+            state = jax.tree.map(from_plain, state, self.keys)
             state, metrics = self.programs.run_chunk(state, self.hypers[i], np.int32(n))
-        rows = {
-            name: np.asarray(x).reshape(-1, CHUNK)[: self.size, :n]
-            for name, x in metrics.items()
-        }
+            state = self.settle(state)
+        rows = {name: np.asarray(x).reshape(-1, CHUNK)[:own, :n] for name, x in metrics.items()}
         return state, rows
+
+    def settle(self, state):
+        """一份状态放到下一块用：分成几批的，放回主机的内存。"""
+        self.keys = jax.tree.map(only_keys, state)
+        return jax.tree.map(to_plain, state) if self.cut else state
 
     def find_sick(self, rows: dict[str, np.ndarray]) -> None:
         """看一块指标，记下新发散的成员。"""
@@ -220,22 +229,25 @@ class Members:
 
     def restore(self, snapshot, done: int, metrics: dict[str, np.ndarray]) -> None:
         """从 ``snapshot`` 接着训练。"""
-        self.states = [
-            jax.tree.map(from_plain, state, like)
-            for state, like in zip(self.split(snapshot), self.states)
-        ]
+        self.states = self.split(snapshot)
         self.record(metrics)
         self.done = self.begin = done
 
     def split(self, tree) -> list:
-        """全部成员的树（叶子第一维是成员）→ 各次调用的树；vmap 方式下填满一批。"""
+        """全部成员的树（叶子第一维是成员）→ 各次调用的树；vmap 方式下填满最后一批。"""
         if self.batch is None:
             return [take(tree, i) for i in range(self.size)]
-        return [jax.tree.map(lambda x: np.resize(x, (self.batch, *x.shape[1:])), tree)]
+        starts = range(0, self.size, self.batch)
+        full = len(starts) * self.batch
+        tree = jax.tree.map(lambda x: np.resize(x, (full, *x.shape[1:])), tree)
+        return [take(tree, slice(start, start + self.batch)) for start in starts]
 
     def join(self, trees: list) -> Any:
         """``split`` 的反面：各次调用的树 → 全部成员的树。"""
-        return stack(trees) if self.batch is None else take(trees[0], slice(self.size))
+        if self.batch is None:
+            return stack(trees)
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+        return take(whole, slice(self.size))
 
 
 def gather(tasks: list[Future]) -> tuple[list, dict[str, np.ndarray]]:
@@ -266,6 +278,39 @@ def whole_batch(members: int) -> int:
     """vmap 的各个设备合起来一批多大：成员均分给各个设备，每个设备的一批是 ``batch_size``。"""
     devices = jax.local_device_count()
     return devices * batch_size(-(-members // devices))
+
+
+def fitting_batch(static_cfg: PPOConfig, members: int) -> int:
+    """一批多大：全部成员一批；设备的内存装不下，就分成同样大小的几批，批数尽量少。
+
+    Raises:
+        ConfigError: 一个成员一批，也装不下。
+    """
+    whole = whole_batch(members)
+    needed, free = device_bytes(compiled_programs(static_cfg, whole)), free_bytes()
+    for parts in range(1, members + 1):
+        batch = whole_batch(-(-members // parts))
+        if needed * batch <= free * whole:
+            return batch
+    raise ConfigError(
+        f"设备的内存装不下：{batch} 个成员一批，大约要 {needed * batch / whole / 1e9:.2g} GB，"
+        f"空着的只有 {free / 1e9:.2g} GB。请减小 num_envs、num_steps 或 hidden_sizes。"
+    )
+
+
+def device_bytes(programs: Programs) -> int:
+    """训练一批时，每个设备上占多少字节：程序自己用的，和做完上一块、还留着的状态；不知道就是 0。"""
+    memory = programs.run_chunk.memory_analysis()
+    if memory is None:
+        return 0
+    state = memory.argument_size_in_bytes
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes + 2 * state
+
+
+def free_bytes() -> float:
+    """一个设备的内存还空着多少字节；不知道（CPU 上总是这样）就当作用不完。"""
+    memory = jax.local_devices()[0].memory_stats()
+    return memory["bytes_limit"] - memory["bytes_in_use"] if memory else math.inf
 
 
 def available_cores() -> int:
@@ -352,13 +397,16 @@ def to_plain(x) -> np.ndarray:
     return np.asarray(jax.random.key_data(x) if is_key(x) else x)
 
 
-def from_plain(x: np.ndarray, like):
-    """``to_plain`` 的反面；like 是原来的那个叶子。"""
-    return (
-        jax.random.wrap_key_data(x, impl=jax.random.key_impl(like))
-        if is_key(like)
-        else jnp.asarray(x)
-    )
+def from_plain(x, key):
+    """``to_plain`` 的反面；key 是 ``only_keys`` 给出的。别的数组，编译好的程序自己会放到设备上。"""
+    if is_key(key) and not is_key(x):
+        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(key))
+    return x
+
+
+def only_keys(x):
+    """钥匙留着，别的换成 0：记下哪些叶子是钥匙。"""
+    return x if is_key(x) else np.zeros(())
 
 
 def is_key(x) -> bool:

@@ -22,6 +22,7 @@ from ppo_lib import (
     sweep,
     train,
 )
+from ppo_lib.config import TRACED, Hyperparams
 from ppo_lib.members import chunk_lengths, compiled_programs
 from ppo_lib.training import CHUNK
 
@@ -167,25 +168,35 @@ def test_vmap_is_reproducible_from_call_to_call_and_does_not_depend_on_chunks():
 # ---------------------------------------------------------------- 编译几次
 
 
-def test_traced_values_seeds_and_length_compile_nothing(five):
+MOVED = dict(
+    lr=1e-2,
+    beta_1=0.5,
+    critic_beta_1=0.3,
+    beta_2=0.9,
+    adam_eps=1e-5,
+    max_grad_norm=0.5,
+    running_grad_decay=0.9,
+    gamma=0.9,
+    gae_lambda=0.8,
+    clip_eps=0.1,
+    ent_coef=0.1,
+    vf_coef=1.0,
+    critic_bias=3.0,
+    shaping_scale=2.0,
+)
+"""每个动态的键，和一个与默认值不同的值。"""
+
+
+def test_no_traced_key_seed_or_length_compiles_anything(five):
+    """动态的键一个一个地动，也一起动：JAX 一次也不编译，连一个小运算也不。"""
+    assert set(MOVED) == set(TRACED)
+    assert set(Hyperparams._fields) == {*TRACED, "num_updates"}
     before = compiled_programs.cache_info()
     with count_compilations() as compilations:
-        quiet(
-            tiny(
-                lr=1e-2,
-                beta_1=0.5,
-                beta_2=0.9,
-                gamma=0.9,
-                gae_lambda=0.8,
-                clip_eps=0.1,
-                ent_coef=0.1,
-                vf_coef=1.0,
-                max_grad_norm=0.5,
-                critic_bias=3.0,
-                adam_eps=1e-5,
-                running_grad_decay=0.9,
-            )
-        )
+        for name, value in MOVED.items():
+            quiet(tiny(**{name: value}))
+            assert not compilations, name
+        quiet(tiny(**MOVED))
         quiet(tiny(total_timesteps=7 * 32 + 5))
         quiet(tiny(num_seeds=4))
         quiet(tiny(seed=1234))
@@ -193,7 +204,7 @@ def test_traced_values_seeds_and_length_compile_nothing(five):
         sweep(tiny(num_seeds=2), progress=False, beta_1=[0.1, 0.2, 0.3])
     after = compiled_programs.cache_info()
     assert after.misses == before.misses
-    assert after.hits == before.hits + 6
+    assert after.hits == before.hits + len(MOVED) + 6
     assert len(compilations) == 0
 
 
@@ -459,6 +470,75 @@ def test_a_rounded_batch_resumes_where_it_stopped(rounded_batches, tmp_path):
     resumed = quiet(cfg, resume=True, **options)
     same(resumed.metrics, straight.metrics)
     same_params(resumed.params, straight.params)
+
+
+@pytest.fixture
+def room_for_four(monkeypatch):
+    """设备的内存只装得下四个成员的一批。"""
+    seven = compiled_programs(tiny().static(), 7)
+    monkeypatch.setattr(members, "free_bytes", lambda: members.device_bytes(seven) * 4.5 / 7)
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_cut_into_equal_batches_with_the_same_numbers(room_for_four):
+    """七个成员，四个一批：与同样大小的一批训练的逐位相同，与七个一批的在误差之内相同。"""
+    with count_compilations() as compilations:
+        cut = quiet(tiny(num_seeds=7), parallel="vmap")
+    assert len(compilations) in (0, 2), "两批合用一个程序（init 和 run_chunk）"
+    for seed in (0, 3):
+        four = quiet(tiny(seed=seed, num_seeds=4), parallel="vmap")
+        same(cut.metrics.sel(seed=four.metrics["seed"]), four.metrics)
+        same_params(members.take(cut.params, slice(seed, seed + 4)), four.params)
+    grid = sweep(tiny(num_seeds=1), progress=False, parallel="vmap", lr=[tiny().lr] * 7)
+    same(grid.isel(lr=6, drop=True), cut.metrics.sel(seed=[0]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(members, "free_bytes", lambda: np.inf)
+        whole = quiet(tiny(num_seeds=7), parallel="vmap")
+    for name in ("entropy", "value_loss", "grad_norm"):
+        np.testing.assert_allclose(
+            cut.metrics[name][:, :3], whole.metrics[name][:, :3], rtol=1e-3, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("size, batch", [(4, 4), (5, 3), (7, 4), (9, 3), (13, 4)])
+def test_a_cut_run_has_equal_batches_as_few_as_fit(monkeypatch, size, batch):
+    monkeypatch.setattr(members, "compiled_programs", lambda _, size: size)
+    monkeypatch.setattr(members, "device_bytes", lambda size: 100 * size)
+    monkeypatch.setattr(members, "free_bytes", lambda: 450)
+    assert members.fitting_batch(None, size) == batch
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(members, "free_bytes", lambda: 100 * 70)
+    assert members.fitting_batch(None, 60 * size) == 64  # 取整到 2 的幂
+
+
+def test_one_member_that_does_not_fit_is_an_error(monkeypatch):
+    monkeypatch.setattr(members, "free_bytes", lambda: 1000)
+    with pytest.raises(ConfigError, match="装不下：1 个成员一批.*num_envs"):
+        quiet(tiny(num_seeds=2), parallel="vmap")
+
+
+@pytest.mark.slow
+def test_a_cut_run_stops_resumes_and_falls_sick_as_a_whole_one(room_for_four, tmp_path):
+    cfg = tiny(num_seeds=7)
+    straight = quiet(cfg, parallel="vmap")
+
+    def stop(metrics):
+        if metrics.sizes["update"] == 32:
+            raise KeyboardInterrupt
+
+    options = dict(parallel="vmap", chunk_updates=16, run_dir=tmp_path / "run")
+    with pytest.warns(RuntimeWarning, match="Ctrl-C"):
+        stopped = quiet(cfg, on_chunk=stop, **options)
+    assert stopped.update == 32 and stopped.params["params"]["actor_0"]["kernel"].shape[0] == 7
+    resumed = quiet(cfg, resume=True, **options)
+    assert resumed.resumed_from == 32
+    same(resumed.metrics, straight.metrics)
+    same_params(resumed.params, straight.params)
+
+    with pytest.warns(RuntimeWarning, match="lr.*inf.*种子 0|种子 0.*发散"):
+        ds = sweep(tiny(), progress=False, parallel="vmap", lr=[1e-3] * 5 + [1e30])
+    assert np.isfinite(ds["entropy"][:5]).all() and not np.isfinite(ds["entropy"][5]).all()
 
 
 @pytest.mark.slow
