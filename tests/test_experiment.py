@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import re
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -24,7 +25,7 @@ from ppo_lib import (
 )
 from ppo_lib.config import TRACED, Hyperparams
 from ppo_lib.members import chunk_lengths, compiled_programs
-from ppo_lib.training import CHUNK
+from ppo_lib.training import CHUNK, make_train
 
 UPDATES = 40
 
@@ -163,6 +164,37 @@ def test_vmap_is_reproducible_from_call_to_call_and_does_not_depend_on_chunks():
     one, two = (quiet(cfg, parallel="vmap", chunk_updates=n) for n in (7, CHUNK))
     same(one.metrics, two.metrics)
     same_params(one.params, two.params)
+
+
+# ---------------------------------------------------------------- 占多少内存
+
+
+def peak_bytes(updates: int, folder) -> tuple[int, int, int]:
+    """一次训练：Python 和 NumPy 的内存最多时占多少字节，JAX 的数组最多时有几个，指标有多少字节。"""
+    arrays = []
+    tracemalloc.start()
+    run = quiet(
+        tiny(total_timesteps=updates * 32),
+        on_chunk=lambda _: arrays.append(len(jax.live_arrays())),
+        run_dir=folder,
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak, max(arrays), run.metrics.nbytes
+
+
+@pytest.mark.parametrize("stored", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_longer_run_takes_only_the_memory_of_its_metrics(stored, tmp_path):
+    """训练越长，只有指标越多：表里一份，结果里一份（存盘时，写 netCDF 再过一遍）。"""
+    (_, _, _), (short, arrays, few), (long, more_arrays, many) = (
+        peak_bytes(updates, tmp_path / str(updates) if stored else None)
+        for updates in (50, 320, 5000)  # 第一次是热身
+    )
+    assert long - short < (3.5 if stored else 2.5) * (many - few) + 100_000
+    state = len(
+        jax.tree.leaves(jax.eval_shape(make_train(tiny()).init, 0, tiny().hyperparams()))
+    )
+    assert more_arrays - arrays <= 2 * state
 
 
 # ---------------------------------------------------------------- 编译几次

@@ -19,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ipywidgets.embed import dependency_state
 from test_exercises import BLANKS, CHECKS, one_right
+from tiny import TINY
 
 from ppo_lib.advantage import calculate_gae
-from ppo_lib.config import ConfigError
+from ppo_lib.config import TRACED, ConfigError
+from ppo_lib.course.ch03 import compilations
 from ppo_lib.course.exercises import AnswerExercise, Choice, Number, Order, Shape, Subset
 from ppo_lib.course.exercises.answer import judge, parse_number
 from ppo_lib.loss import clipped_objective
@@ -189,6 +191,18 @@ def test_live_training_tells_what_went_wrong_and_answers_hello():
 def test_train_live_refuses_static_keys():
     with pytest.raises(ConfigError, match="num_envs 是静态的键"):
         train_live(PPOConfig())({"num_envs": 4}, print)
+
+
+def test_moving_a_slider_and_training_in_the_kernel_compiles_nothing():
+    """探索器的“用真的训练验证”：第一点编译过，别的点和接下来的种子一次也不编译。"""
+    widget = explorer(live=train_live(TINY))
+    widget.verify({"beta_1": 0.5, "clip_eps": 0.1})
+    before = compilations()
+    for name in TRACED:
+        widget.verify({"beta_1": 0.5, "clip_eps": 0.1, name: 0.3})
+    widget.verify({"beta_1": 0.5, "clip_eps": 0.1})
+    assert widget.live_curve["seeds"] == [100, 101, 102, 103] and widget.live_curve["done"]
+    assert compilations() == before
 
 
 def test_a_second_press_trains_the_next_seeds_and_pools_them(monkeypatch):
