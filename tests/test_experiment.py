@@ -184,7 +184,8 @@ def peak_bytes(updates: int, folder) -> tuple[int, int, int]:
     return peak, max(arrays), run.metrics.nbytes
 
 
-@pytest.mark.parametrize("stored", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", [False, True])
 def test_a_longer_run_takes_only_the_memory_of_its_metrics(stored, tmp_path):
     """训练越长，只有指标越多：表里一份，结果里一份（存盘时，写 netCDF 再过一遍）。"""
     (_, _, _), (short, arrays, few), (long, more_arrays, many) = (
