@@ -3,7 +3,7 @@
     python benchmarks/scaling.py           许多种子一起训练有多快：在这台机器上量，印出来
     python benchmarks/scaling.py --save    写进 book/data/scaling.json；请在有 GPU 的机器上
     python benchmarks/scaling.py --growth  种子 1 到 1000、环境 16 到 16384、网格 1 到 1000 个点，各要多少 CPU 时间、
-                                           多占多少内存；约八分钟，机器要空着，写进 book/data/growth.json（Linux）
+                                           多占多少内存；约八分钟，写进 book/data/growth.json（Linux）；机器不空的，加 --busy
 
 有 GPU 时，前两个在同一台机器的 CPU 上也量。各用一个新的进程，编译的时间不算在内。书里那份 scaling.json 是在
 GPU 上的一批取整到 2 的幂之前、用同样的 train 调用量的。
@@ -28,9 +28,10 @@ SIZES = {  # 后端 → (种子个数, 每个种子的步数)
 }
 
 GROWTH = {  # 什么多了 → {多少: 做几次更新}；小的多做几次，量得准
-    "seeds": {1: 800, 10: 100, 100: 32, 1000: 16},
-    "envs": {16: 800, 64: 200, 256: 50, 1024: 16, 4096: 8, 16384: 4},
-    "members": {1: 800, 10: 100, 100: 32, 1000: 16},
+    "seeds": {1: 800, 10: 100, 100: 32, 1000: 8},
+    "envs": {16: 800, 64: 200, 256: 50, 1024: 16, 4096: 4, 16384: 2},
+    "envs, 512 rows": {1024: 16, 4096: 4, 16384: 2},  # 小批次照旧是 512 行，所以切成更多份
+    "members": {1: 800, 10: 100, 100: 32, 1000: 8},
 }
 
 
@@ -63,7 +64,7 @@ def grow(kind: str, size: int) -> dict:
     """在这个进程里量一种活的一个大小：每 2048 步的 CPU 毫秒（两遍里小的），多占的内存 MB（第一遍）。"""
     from ppo_lib import PPOConfig, sweep, train
 
-    num_envs = size if kind == "envs" else 16
+    num_envs = size if kind.startswith("envs") else 16
     seeds = size if kind == "seeds" else 1
 
     def once(updates: int):
@@ -71,6 +72,7 @@ def grow(kind: str, size: int) -> dict:
             env_name="CartPole-v1",
             num_envs=num_envs,
             num_seeds=seeds,
+            num_minibatches=num_envs // 4 if kind.endswith("512 rows") else 4,
             total_timesteps=updates * num_envs * 128,
         )
         if kind == "members":
@@ -88,7 +90,7 @@ def grow(kind: str, size: int) -> dict:
         once(updates)
         times.append(cpu_seconds() - used)
         peaks.append(memory("VmHWM", trim=False) - before)
-    units = updates * size / (16 if kind == "envs" else 1)
+    units = updates * size / (16 if kind.startswith("envs") else 1)
     return dict(
         size=size, updates=updates, ms=round(1e3 * min(times) / units, 3), mb=round(peaks[0], 1)
     )
@@ -136,6 +138,7 @@ def main() -> None:
             "date": datetime.date.today().isoformat(),
             "cores": os.cpu_count(),
             "machine": platform.machine(),
+            "busy": "--busy" in sys.argv,
         }
         for kind, sizes in GROWTH.items():
             found[kind] = []

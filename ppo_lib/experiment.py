@@ -119,7 +119,7 @@ def train(
         progress: 是否显示进度（每秒步数、剩余时间、当前回报）。
         chunk_updates: 主机循环每一块做几次更新，1 到 256；缺省时约为总数的 1/20，不少于 16。不影响结果。
         on_chunk: 每一块之后调用一次，参数是到此刻为止的指标 (seed, update)。
-        parallel: ``"auto"`` 按机器选；``"threads"`` 成员分给各个核；``"vmap"`` 合成一个批。
+        parallel: ``"auto"`` 按机器选；``"threads"`` 成员分给各个核；``"vmap"`` 合成一批，设备的内存装不下就分成几批。
         run_dir: 边训练边存进这个目录：指标、检查点、最后的策略，见 run_dir.py；并按配置的 tracker
             记进 W&B 等处，见 tracking/。
         resume: run_dir 里已有一次运行时，从它最新的检查点接着训练；结果与一口气训练逐位相同。

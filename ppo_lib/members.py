@@ -6,7 +6,8 @@
   ``vmap`` 在 CPU 上反而慢，而且这样一来，一个成员的结果与同伴是谁、有几个毫无关系；
 - **GPU / TPU**：程序用 ``vmap`` 一次训练所有成员，均分给本机的各个设备。一个设备上一批的大小取整到 16、32、64……，空位用重复的成员填上：
   那里多几个成员几乎不多花时间，少编译一次却省下近十秒；成员的结果也就不随同伴的个数而变，只要
-  取整到同样的大小。几个设备的程序与一个设备的不是同一个，差在最后几位的舍入。
+  取整到同样的大小。几个设备的程序与一个设备的不是同一个，差在最后几位的舍入。一批装不进设备的内存，
+  就分成同样大小的几批，一块一块地轮着做；没有轮到的，状态放在主机的内存里。
 
 编译好的程序里没有回调。主机这边的循环一块一块地调用它，每一块之间查有没有 NaN，再交给各个
 ``Observer`` 去显示进度、存盘和画图；随时可以用 Ctrl-C 停下。块的长短不影响结果。
@@ -18,9 +19,11 @@ import functools
 import math
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -80,6 +83,8 @@ class Members:
         self.batch = fitting_batch(cfg.static(), self.size) if vmap else None
         self.programs = compiled_programs(cfg.static(), self.batch)
         self.compile_seconds = time.perf_counter() - start
+        if not vmap:
+            warn_if_too_many(self.programs, self.size, cfg.num_updates)
         self.run_seconds = 0.0
 
         inputs = np.asarray(seeds, np.int32), jax.tree.map(np.float32, hyper)
@@ -287,14 +292,14 @@ def fitting_batch(static_cfg: PPOConfig, members: int) -> int:
         ConfigError: 一个成员一批，也装不下。
     """
     whole = whole_batch(members)
-    needed, free = device_bytes(compiled_programs(static_cfg, whole)), free_bytes()
+    needed, usable = device_bytes(compiled_programs(static_cfg, whole)), usable_bytes()
     for parts in range(1, members + 1):
         batch = whole_batch(-(-members // parts))
-        if needed * batch <= free * whole:
+        if needed * batch <= usable * whole:
             return batch
     raise ConfigError(
         f"设备的内存装不下：{batch} 个成员一批，大约要 {needed * batch / whole / 1e9:.2g} GB，"
-        f"空着的只有 {free / 1e9:.2g} GB。请减小 num_envs、num_steps 或 hidden_sizes。"
+        f"可以用的只有 {usable / 1e9:.2g} GB。请减小 num_envs、num_steps 或 hidden_sizes。"
     )
 
 
@@ -307,10 +312,39 @@ def device_bytes(programs: Programs) -> int:
     return memory.temp_size_in_bytes + memory.output_size_in_bytes + 2 * state
 
 
-def free_bytes() -> float:
-    """一个设备的内存还空着多少字节；不知道（CPU 上总是这样）就当作用不完。"""
+def usable_bytes() -> float:
+    """一个设备上可以用多少字节，留一成余地；不知道（CPU 上总是这样）就当作用不完。
+
+    不看此刻还空着多少：那样，同样的训练时而分两批、时而分三批，数就时而不同。
+    """
     memory = jax.local_devices()[0].memory_stats()
-    return memory["bytes_limit"] - memory["bytes_in_use"] if memory else math.inf
+    return 0.9 * memory["bytes_limit"] if memory else math.inf
+
+
+def warn_if_too_many(programs: Programs, members: int, num_updates: int) -> None:
+    """主机的内存一定装不下时，先说出来：每个成员至少要两份状态（这一块的、下一块的）、两份指标。"""
+    memory, total = programs.run_chunk.memory_analysis(), host_bytes()
+    if memory is None:
+        return
+    state, row = memory.argument_size_in_bytes, memory.output_size_in_bytes
+    each = 2 * state + 2 * max(0, row - state) * num_updates / CHUNK
+    if members * each > total:
+        warnings.warn(
+            f"内存多半装不下：{members} 个成员至少要 {members * each / 1e9:.2g} GB，一共只有 {total / 1e9:.2g} GB，"
+            f"至多装得下 {int(total / each)} 个。请分成几次，或者用 --multirun 分成几个任务，一个做完再做下一个。",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def host_bytes() -> float:
+    """主机的内存一共多少字节；容器另有上限的，取小的。"""
+    if not hasattr(os, "sysconf"):  # Windows
+        return math.inf
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    allowed = limit.read_text().strip() if limit.exists() else "max"
+    return total if allowed == "max" else min(total, int(allowed))
 
 
 def available_cores() -> int:

@@ -5,6 +5,7 @@ import dataclasses
 import re
 import threading
 import tracemalloc
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -510,7 +511,7 @@ def test_a_rounded_batch_resumes_where_it_stopped(rounded_batches, tmp_path):
 def room_for_four(monkeypatch):
     """设备的内存只装得下四个成员的一批。"""
     seven = compiled_programs(tiny().static(), 7)
-    monkeypatch.setattr(members, "free_bytes", lambda: members.device_bytes(seven) * 4.5 / 7)
+    monkeypatch.setattr(members, "usable_bytes", lambda: members.device_bytes(seven) * 4.5 / 7)
 
 
 @pytest.mark.slow
@@ -527,7 +528,7 @@ def test_what_does_not_fit_is_cut_into_equal_batches_with_the_same_numbers(room_
     same(grid.isel(lr=6, drop=True), cut.metrics.sel(seed=[0]))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(members, "free_bytes", lambda: np.inf)
+        patch.setattr(members, "usable_bytes", lambda: np.inf)
         whole = quiet(tiny(num_seeds=7), parallel="vmap")
     for name in ("entropy", "value_loss", "grad_norm"):
         np.testing.assert_allclose(
@@ -539,17 +540,35 @@ def test_what_does_not_fit_is_cut_into_equal_batches_with_the_same_numbers(room_
 def test_a_cut_run_has_equal_batches_as_few_as_fit(monkeypatch, size, batch):
     monkeypatch.setattr(members, "compiled_programs", lambda _, size: size)
     monkeypatch.setattr(members, "device_bytes", lambda size: 100 * size)
-    monkeypatch.setattr(members, "free_bytes", lambda: 450)
+    monkeypatch.setattr(members, "usable_bytes", lambda: 450)
     assert members.fitting_batch(None, size) == batch
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(members, "free_bytes", lambda: 100 * 70)
+    monkeypatch.setattr(members, "usable_bytes", lambda: 100 * 70)
     assert members.fitting_batch(None, 60 * size) == 64  # 取整到 2 的幂
 
 
 def test_one_member_that_does_not_fit_is_an_error(monkeypatch):
-    monkeypatch.setattr(members, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(members, "usable_bytes", lambda: 1000)
     with pytest.raises(ConfigError, match="装不下：1 个成员一批.*num_envs"):
         quiet(tiny(num_seeds=2), parallel="vmap")
+
+
+def test_more_members_than_the_host_can_hold_are_told_beforehand(monkeypatch):
+    """说出至多装得下几个；正好那么多个时，不再警告。"""
+    cfg = tiny(num_seeds=5, total_timesteps=32)
+    memory = compiled_programs(cfg.static(), None).run_chunk.memory_analysis()
+    monkeypatch.setattr(members, "host_bytes", lambda: 7 * memory.argument_size_in_bytes)
+    with pytest.warns(RuntimeWarning, match="5 个成员至少要") as told:
+        quiet(cfg)
+    fits = int(re.search(r"至多装得下 (\d+) 个", str(told[0].message))[1])
+    assert fits == 3  # 每个两份状态，和一次更新的两份指标
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quiet(tiny(num_seeds=fits, total_timesteps=32))
+
+
+def test_the_hosts_memory_is_what_the_system_says():
+    assert 1e8 < members.host_bytes() < 1e14
 
 
 @pytest.mark.slow
