@@ -3,7 +3,7 @@
     python benchmarks/scaling.py           许多种子一起训练有多快：在这台机器上量，印出来
     python benchmarks/scaling.py --save    写进 book/data/scaling.json；请在有 GPU 的机器上
     python benchmarks/scaling.py --growth  种子 1 到 1000、环境 16 到 16384、网格 1 到 1000 个点，各要多少 CPU 时间、
-                                           多占多少内存；约八分钟，写进 book/data/growth.json（Linux）；机器不空的，加 --busy
+                                           多占多少内存；约六分钟，写进 book/data/growth.json（Linux）；机器不空的，加 --busy
 
 有 GPU 时，前两个在同一台机器的 CPU 上也量。各用一个新的进程，编译的时间不算在内。书里那份 scaling.json 是在
 GPU 上的一批取整到 2 的幂之前、用同样的 train 调用量的。
