@@ -16,14 +16,11 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +33,7 @@ from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
 from ppo_lib.config import ConfigError, Hyperparams, PPOConfig
 from ppo_lib.interrupts import Interrupts
+from ppo_lib.memory import device_bytes, usable_bytes, warn_if_too_many
 from ppo_lib.training import CHUNK, make_train
 
 ALWAYS_FINITE = ("actor_loss", "value_loss", "entropy", "grad_norm")
@@ -84,7 +82,7 @@ class Members:
         self.programs = compiled_programs(cfg.static(), self.batch)
         self.compile_seconds = time.perf_counter() - start
         if not vmap:
-            warn_if_too_many(self.programs, self.size, cfg.num_updates)
+            warn_if_too_many(self.programs.run_chunk, self.size, cfg.num_updates)
         self.run_seconds = 0.0
 
         inputs = np.asarray(seeds, np.int32), jax.tree.map(np.float32, hyper)
@@ -292,7 +290,10 @@ def fitting_batch(static_cfg: PPOConfig, members: int) -> int:
         ConfigError: 一个成员一批，也装不下。
     """
     whole = whole_batch(members)
-    needed, usable = device_bytes(compiled_programs(static_cfg, whole)), usable_bytes()
+    needed, usable = (
+        device_bytes(compiled_programs(static_cfg, whole).run_chunk),
+        usable_bytes(),
+    )
     for parts in range(1, members + 1):
         batch = whole_batch(-(-members // parts))
         if needed * batch <= usable * whole:
@@ -301,50 +302,6 @@ def fitting_batch(static_cfg: PPOConfig, members: int) -> int:
         f"设备的内存装不下：{batch} 个成员一批，大约要 {needed * batch / whole / 1e9:.2g} GB，"
         f"可以用的只有 {usable / 1e9:.2g} GB。请减小 num_envs、num_steps 或 hidden_sizes。"
     )
-
-
-def device_bytes(programs: Programs) -> int:
-    """训练一批时，每个设备上占多少字节：程序自己用的，和做完上一块、还留着的状态；不知道就是 0。"""
-    memory = programs.run_chunk.memory_analysis()
-    if memory is None:
-        return 0
-    state = memory.argument_size_in_bytes
-    return memory.temp_size_in_bytes + memory.output_size_in_bytes + 2 * state
-
-
-def usable_bytes() -> float:
-    """一个设备上可以用多少字节，留一成余地；不知道（CPU 上总是这样）就当作用不完。
-
-    不看此刻还空着多少：那样，同样的训练时而分两批、时而分三批，数就时而不同。
-    """
-    memory = jax.local_devices()[0].memory_stats()
-    return 0.9 * memory["bytes_limit"] if memory else math.inf
-
-
-def warn_if_too_many(programs: Programs, members: int, num_updates: int) -> None:
-    """主机的内存一定装不下时，先说出来：每个成员至少要两份状态（这一块的、下一块的）、两份指标。"""
-    memory, total = programs.run_chunk.memory_analysis(), host_bytes()
-    if memory is None:
-        return
-    state, row = memory.argument_size_in_bytes, memory.output_size_in_bytes
-    each = 2 * state + 2 * max(0, row - state) * num_updates / CHUNK
-    if members * each > total:
-        warnings.warn(
-            f"内存多半装不下：{members} 个成员至少要 {members * each / 1e9:.2g} GB，一共只有 {total / 1e9:.2g} GB，"
-            f"至多装得下 {int(total / each)} 个。请分成几次，或者用 --multirun 分成几个任务，一个做完再做下一个。",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-
-
-def host_bytes() -> float:
-    """主机的内存一共多少字节；容器另有上限的，取小的。"""
-    if not hasattr(os, "sysconf"):  # Windows
-        return math.inf
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    allowed = limit.read_text().strip() if limit.exists() else "max"
-    return total if allowed == "max" else min(total, int(allowed))
 
 
 def available_cores() -> int:

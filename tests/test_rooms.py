@@ -22,6 +22,7 @@ ORDER = [
     "loss",
     "optimizer",
     "training",
+    "memory",
     "members",
     "progress",
     "statistics",
