@@ -2,6 +2,7 @@
 
     python benchmarks/throughput.py                          # 全部，约 15 分钟；表写进 throughput.md
     python benchmarks/throughput.py --quick --only rejax     # 只看能不能跑
+    python benchmarks/throughput.py --only rejax --env Breakout-MinAtar    # 换一个环境，表只印出来
     python benchmarks/throughput.py --out result.json        # 同时把每一次测量写成 JSON
 
 怎么量：
@@ -45,6 +46,7 @@ VENV_DIR = ROOT / ".bench"
 TABLE = Path(__file__).with_suffix(".md")
 TRIAL_UPDATES = 50
 """试跑的更新次数。"""
+ENV_NAME = "CartPole-v1"
 TORCH = "torch==2.13.0"
 SCHEDULER_FLAG = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 
@@ -109,7 +111,9 @@ def _install_step(command: list[str]) -> None:
 # ---------------------------------------------------------------- 一次测量
 
 
-def measure(name: str, num_seeds: int, steps: int, repeat: int, timeout: float) -> dict:
+def measure(
+    name: str, env_name: str, num_seeds: int, steps: int, repeat: int, timeout: float
+) -> dict:
     """在新进程里量一次。
 
     Args:
@@ -127,6 +131,7 @@ def measure(name: str, num_seeds: int, steps: int, repeat: int, timeout: float) 
     command = [
         prepare(system.env),
         str(PEERS_DIR / system.script),
+        f"--env={env_name}",
         f"--seeds={num_seeds}",
         f"--steps={steps}",
         f"--repeat={repeat}",
@@ -194,7 +199,9 @@ def find_lengths(runs: list[tuple[str, int]], args) -> dict[tuple[str, int], int
     lengths = {}
     for name, num_seeds in runs:
         try:
-            trial = measure(name, num_seeds, TRIAL_UPDATES * BATCH_SIZE, 1, args.timeout)
+            trial = measure(
+                name, args.env, num_seeds, TRIAL_UPDATES * BATCH_SIZE, 1, args.timeout
+            )
         except MeasureError as error:
             say(f"试跑 {name}，{num_seeds} 个种子：失败，{error}")
             continue
@@ -234,7 +241,7 @@ def compare(pairs: list[tuple[str, int]], args) -> list[dict]:
                         raise MeasureError("试跑就没有成功")
                     record["steps"] = lengths[name, num_seeds]
                     record |= measure(
-                        name, num_seeds, record["steps"], args.repeat, args.timeout
+                        name, args.env, num_seeds, record["steps"], args.repeat, args.timeout
                     )
                     outcome = f"{record['steps_per_second']:,.0f} 步/秒"
                 except MeasureError as error:
@@ -359,14 +366,14 @@ def machine_facts() -> dict:
     )
 
 
-def describe(machine: dict, records: list[dict]) -> str:
+def describe(machine: dict, env_name: str, records: list[dict]) -> str:
     """表上方的几行：机器、日期、负载、各家的版本。"""
     lines = [
         "{cpu}，{cores} 核，开始时负载 {load}；{system}，Python {python}；{date}".format(
             **machine
         ),
         "PPO，{env_name}，{num_envs} 个环境 × {num_steps} 步，{update_epochs} 遍 × {num_minibatches} 个小批次，"
-        "策略和价值各一个 {hidden_sizes} 网络，只用 CPU".format(**WORKLOAD),
+        "策略和价值各一个 {hidden_sizes} 网络，只用 CPU".format(env_name=env_name, **WORKLOAD),
     ]
     versions = {r["system"]: r["versions"] for r in records if "error" not in r}
     for name, found in versions.items():
@@ -403,6 +410,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--quick", action="store_true", help="一轮，一遍，很短：只看能不能跑，数字不作数"
+    )
+    parser.add_argument(
+        "--env", default=ENV_NAME, help=f"环境（默认 {ENV_NAME}；sbx 和 SB3 没有 MinAtar）"
     )
     parser.add_argument(
         "--only",
@@ -445,10 +455,10 @@ def main(argv: list[str] | None = None) -> int:
     pairs = [(peer, n) for n in SEED_COUNTS for peer in args.only if n in SYSTEMS[peer].seeds]
     records = compare(pairs, args)
     rows = summarise(records, args.only)
-    text = "\n\n".join([describe(machine, records), render(rows), NOTES])
+    text = "\n\n".join([describe(machine, args.env, records), render(rows), NOTES])
     print(text)
     failed = any("error" in r for r in records)
-    if args.only == PEERS and not args.quick and not failed:
+    if (args.only, args.env) == (PEERS, ENV_NAME) and not args.quick and not failed:
         TABLE.write_text(as_markdown(text, args.rounds), encoding="utf-8")
         say(f"写好了 {TABLE.name}")
     if args.out:
@@ -457,7 +467,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         report = dict(
             machine=machine,
-            workload=WORKLOAD,
+            workload=WORKLOAD | {"env_name": args.env},
             settings=settings,
             summary=rows,
             measurements=records,

@@ -59,13 +59,15 @@ def test_parse_result_rejects_what_is_no_result(stdout):
 def test_worker_reports_speed_compile_time_and_memory(monkeypatch, capsys):
     clock = iter([0.0, 7.0, 7.0, 9.0, 9.0, 12.0, 12.0, 14.0])  # 第一遍 7 秒，之后 2、3、2 秒
     monkeypatch.setattr(workload.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(sys, "argv", ["peer", "--seeds=10", "--steps=4096", "--repeat=3"])
+    monkeypatch.setattr(
+        sys, "argv", ["peer", "--env=CartPole-v1", "--seeds=10", "--steps=4096", "--repeat=3"]
+    )
     built, passes = [], []
     workload.main(
         lambda *sizes: built.append(sizes) or passes.append, packages=["no-such-package"]
     )
     result = tp.parse_result(capsys.readouterr().out)
-    assert built == [(10, 4096)] and passes == [0, 1, 2, 3]
+    assert built == [("CartPole-v1", 10, 4096)] and passes == [0, 1, 2, 3]
     assert result["steps_per_second"] == 10 * 4096 / 2.0
     assert result["compile_seconds"] == 7.0 - 2.0
     assert result["run_seconds"] == [2.0, 3.0, 2.0]
@@ -77,14 +79,14 @@ def test_a_crashing_worker_becomes_a_measure_error(monkeypatch, tmp_path):
     (tmp_path / "ours.py").write_text("raise SystemExit('boom')")
     monkeypatch.setattr(tp, "PEERS_DIR", tmp_path)
     with pytest.raises(tp.MeasureError, match="退出码 1\nboom"):
-        tp.measure(tp.OURS, 1, tp.BATCH_SIZE, 1, timeout=60)
+        tp.measure(tp.OURS, tp.ENV_NAME, 1, tp.BATCH_SIZE, 1, timeout=60)
 
 
 def test_a_hanging_worker_is_stopped(monkeypatch, tmp_path):
     (tmp_path / "ours.py").write_text("import time; time.sleep(60)")
     monkeypatch.setattr(tp, "PEERS_DIR", tmp_path)
     with pytest.raises(tp.MeasureError, match="超过 0.2 秒"):
-        tp.measure(tp.OURS, 1, tp.BATCH_SIZE, 1, timeout=0.2)
+        tp.measure(tp.OURS, tp.ENV_NAME, 1, tp.BATCH_SIZE, 1, timeout=0.2)
 
 
 def test_every_peer_runs_on_the_cpu_without_the_hanging_scheduler(monkeypatch):
@@ -100,7 +102,7 @@ def test_every_peer_runs_on_the_cpu_without_the_hanging_scheduler(monkeypatch):
 
 @pytest.mark.slow
 def test_ours_is_measured_for_real():
-    result = tp.measure(tp.OURS, 1, tp.BATCH_SIZE, 1, timeout=120)
+    result = tp.measure(tp.OURS, tp.ENV_NAME, 1, tp.BATCH_SIZE, 1, timeout=120)
     assert result["steps_per_second"] > 1000 and result["compile_seconds"] > 1
 
 
@@ -134,7 +136,7 @@ def test_ratios_divide_within_a_round_and_a_pair():
 
 
 def test_rounds_alternate_and_a_failed_trial_is_recorded(monkeypatch, capsys):
-    def measure(name, num_seeds, steps, repeat, timeout):
+    def measure(name, env_name, num_seeds, steps, repeat, timeout):
         if name == "sbx":
             raise tp.MeasureError("坏了")
         return dict(steps_per_second=1000.0)
@@ -216,7 +218,7 @@ def pretend(monkeypatch, tmp_path):
     monkeypatch.setattr(
         tp,
         "measure",
-        lambda name, n, *_: dict(
+        lambda name, *_: dict(
             steps_per_second=800_000.0 if name == tp.OURS else 400_000.0,
             compile_seconds=1.0,
             peak_mb=1.0,
@@ -227,18 +229,24 @@ def pretend(monkeypatch, tmp_path):
 
 def test_main_prints_one_table_and_writes_json(pretend, capsys, tmp_path):
     out = tmp_path / "result.json"
-    assert tp.main(["--only=rejax", f"--out={out}"]) == 0
+    assert tp.main(["--only=rejax", "--env=Acrobot-v1", f"--out={out}"]) == 0
     printed = capsys.readouterr().out
     assert (
         printed.count("2.00 [2.00, 2.00]") == 2 and "jax 0.10.2" in printed and "核" in printed
     )
     report = json.loads(out.read_text(encoding="utf-8"))
     assert len(report["measurements"]) == 3 * 2 * 2  # 轮 × (1、10 个种子) × (ppo_lib、rejax)
-    assert report["workload"]["env_name"] == "CartPole-v1"
+    assert report["workload"]["env_name"] == "Acrobot-v1" and "PPO，Acrobot-v1" in printed
 
 
 @pytest.mark.parametrize(
-    "options, kept", [([], True), (["--only=rejax"], False), (["--quick"], False)]
+    "options, kept",
+    [
+        ([], True),
+        (["--only=rejax"], False),
+        (["--env=Acrobot-v1"], False),
+        (["--quick"], False),
+    ],
 )
 def test_only_a_full_run_writes_the_table_down(pretend, options, kept):
     assert tp.main(options) == 0

@@ -13,11 +13,12 @@ from workload import WORKLOAD, main
 from ppo_lib import PPOConfig, train
 
 
-def build(num_seeds, steps):
+def build(env_name, num_seeds, steps):
     def run(i):
         train(
             PPOConfig(
                 **WORKLOAD,
+                env_name=env_name,
                 total_timesteps=steps,
                 num_seeds=num_seeds,
                 seed=i * num_seeds,

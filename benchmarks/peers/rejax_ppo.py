@@ -15,10 +15,10 @@ from rejax import PPO
 from workload import WORKLOAD, main
 
 
-def build(num_seeds, steps):
+def build(env_name, num_seeds, steps):
     w = WORKLOAD
     algo = PPO.create(
-        env=w["env_name"],
+        env=env_name,
         num_envs=w["num_envs"],
         num_steps=w["num_steps"],
         num_epochs=w["update_epochs"],

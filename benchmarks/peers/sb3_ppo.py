@@ -18,12 +18,12 @@ from torch import nn
 from workload import BATCH_SIZE, WORKLOAD, main
 
 
-def make_model(algorithm, activation_fn, **extra):
+def make_model(algorithm, env_name, activation_fn, **extra):
     """按 WORKLOAD 建一个 SB3 接口的 PPO 模型；sbx 也用它。"""
     w = WORKLOAD
     return algorithm(
         "MlpPolicy",
-        make_vec_env(w["env_name"], n_envs=w["num_envs"], seed=0),
+        make_vec_env(env_name, n_envs=w["num_envs"], seed=0),
         n_steps=w["num_steps"],
         batch_size=BATCH_SIZE // w["num_minibatches"],
         n_epochs=w["update_epochs"],
@@ -41,9 +41,9 @@ def make_model(algorithm, activation_fn, **extra):
     )
 
 
-def build(num_seeds, steps):
+def build(env_name, num_seeds, steps):
     assert num_seeds == 1
-    model = make_model(PPO, nn.Tanh, clip_range_vf=WORKLOAD["clip_eps"])
+    model = make_model(PPO, env_name, nn.Tanh, clip_range_vf=WORKLOAD["clip_eps"])
     return lambda i: model.learn(steps, log_interval=None)
 
 

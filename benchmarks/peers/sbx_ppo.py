@@ -12,9 +12,9 @@ from sbx import PPO
 from workload import main
 
 
-def build(num_seeds, steps):
+def build(env_name, num_seeds, steps):
     assert num_seeds == 1
-    model = make_model(PPO, nn.tanh)
+    model = make_model(PPO, env_name, nn.tanh)
     return lambda i: model.learn(steps, log_interval=None)
 
 

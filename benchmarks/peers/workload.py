@@ -1,4 +1,4 @@
-"""各家共用的负载和计时。每家的脚本只负责把 ``WORKLOAD`` 翻译成自己的参数。
+"""各家共用的负载和计时。每家的脚本只负责把 ``WORKLOAD`` 和环境的名字翻译成自己的参数。
 
 只用标准库：它要在每家自己的虚拟环境里运行。
 """
@@ -12,7 +12,6 @@ import sys
 import time
 
 WORKLOAD = dict(
-    env_name="CartPole-v1",
     num_envs=16,  # 并行环境数
     num_steps=128,  # 每次更新前，每个环境的步数
     update_epochs=2,
@@ -34,7 +33,7 @@ def main(build, packages):
     """命令行入口：计时，把一行 JSON 写到标准输出。
 
     Args:
-        build: ``build(num_seeds, steps) -> train``；``train(i)`` 从头到尾训练一遍
+        build: ``build(env_name, num_seeds, steps) -> train``；``train(i)`` 从头到尾训练一遍
             （num_seeds 个种子，每个 steps 步），算完才返回。i 是第几遍，用来换随机种子。
         packages: 要记下版本的包名。
 
@@ -43,6 +42,7 @@ def main(build, packages):
     peak_mb（进程的峰值常驻内存，MB）、versions。
     """
     parser = argparse.ArgumentParser()
+    parser.add_argument("--env", required=True, help="环境的名字")
     parser.add_argument("--seeds", type=int, required=True)
     parser.add_argument(
         "--steps", type=int, required=True, help="每个种子的步数，BATCH_SIZE 的整数倍"
@@ -51,7 +51,7 @@ def main(build, packages):
     args = parser.parse_args()
 
     start = time.perf_counter()
-    train = build(args.seeds, args.steps)
+    train = build(args.env, args.seeds, args.steps)
     train(0)
     first = time.perf_counter() - start
     runs = [_seconds(train, i) for i in range(1, args.repeat + 1)]
