@@ -356,10 +356,11 @@ def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
     hyper = Hyperparams(*[jax.ShapeDtypeStruct(shape, jnp.float32)] * len(Hyperparams._fields))
     state = jax.eval_shape(init, seed, hyper)
     compile = functools.partial(jax.jit, compiler_options=compiler_options())
-    return Programs(
-        compile(init).lower(seed, hyper).compile(),
-        compile(run_chunk).lower(state, hyper, jax.ShapeDtypeStruct((), jnp.int32)).compile(),
-    )
+    with ThreadPoolExecutor(1) as pool:  # XLA 编译 init 时，这个线程已经在追踪 run_chunk
+        compiled_init = pool.submit(plain_jax()(compile(init).lower(seed, hyper).compile))
+        length = jax.ShapeDtypeStruct((), jnp.int32)
+        compiled_chunk = compile(run_chunk).lower(state, hyper, length).compile()
+    return Programs(compiled_init.result(), compiled_chunk)
 
 
 def over_devices(function, in_specs):
