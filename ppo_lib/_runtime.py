@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import importlib
 import os
 import warnings
 
@@ -82,6 +83,18 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def keep_lapack_to_one_thread() -> None:
+    """初始化网络的 QR 分解，JAX 交给 SciPy 里的 OpenBLAS：矩阵大些，它就叫醒几个线程，做完还空转着等。
+
+    机器忙的时候，MinAtar 的一次短训练因此多花一倍的 CPU 时间。它载入时读一次环境变量，这时只许它用一个
+    线程；NumPy 自己的那份已经载入，不受影响。用户设过就不动。
+    """
+    if "OPENBLAS_NUM_THREADS" not in os.environ:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        importlib.import_module("scipy.linalg.cython_lapack")
+        del os.environ["OPENBLAS_NUM_THREADS"]
+
+
 PLAIN_JAX = {
     "enable_x64": False,
     "disable_jit": False,
@@ -146,4 +159,5 @@ def prepare() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=after_fork)
     disable_hanging_scheduler()
+    keep_lapack_to_one_thread()
     enable_compilation_cache()
