@@ -126,6 +126,28 @@ def test_the_users_own_choice_is_respected():
     assert "RuntimeWarning" not in err
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="从 /proc 里找载入的库")
+@pytest.mark.parametrize("chosen, scipys", [(None, 1), ("2", 2)])
+def test_only_scipys_openblas_is_kept_to_one_thread(chosen, scipys):
+    """NumPy 的那份照旧用全部的核；用户自己定过的，尊重他。"""
+    code = """
+import ppo_lib, ctypes, json, os
+paths = {line.split()[-1] for line in open("/proc/self/maps") if "libscipy_openblas" in line}
+found = {}
+for path in paths:
+    library = ctypes.CDLL(path)
+    for suffix in ("", "64_"):
+        if function := getattr(library, "scipy_openblas_get_num_threads" + suffix, None):
+            found["numpy" if "numpy.libs" in path else "scipy"] = function()
+print(json.dumps([found, os.environ.get("OPENBLAS_NUM_THREADS")]))
+"""
+    found, left = python(code, {"OPENBLAS_NUM_THREADS": chosen} if chosen else None)[0]
+    assert left == chosen
+    assert found.get("scipy", scipys) == scipys  # 别的 LAPACK（MKL 等）不归这里管
+    if not chosen and "numpy" in found:
+        assert found["numpy"] == len(os.sched_getaffinity(0))
+
+
 def test_importing_twice_adds_the_flag_once():
     report, _ = python("import ppo_lib, importlib; importlib.reload(ppo_lib)" + REPORT)
     assert report["xla_flags"] == SCHEDULER_FLAG
