@@ -17,6 +17,7 @@ try:
         _runtime.prepare()  # 必须在 JAX 的后端启动之前
 
         with _runtime.garbage_later():
+            _runtime.import_gymnax()
             from ppo_lib._version import __version__
             from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, load_config
             from ppo_lib.experiment import Diverged, Run, sweep, train

@@ -15,6 +15,8 @@ import functools
 import gc
 import importlib
 import os
+import sys
+import types
 import warnings
 
 import jax
@@ -93,6 +95,26 @@ def keep_lapack_to_one_thread() -> None:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         importlib.import_module("scipy.linalg.cython_lapack")
         del os.environ["OPENBLAS_NUM_THREADS"]
+
+
+class Later(types.ModuleType):
+    """代替一个还没有载入的模块；第一次取它里面的东西时才载入。"""
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):  # import 的机制自己要看的，不算用到
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def import_gymnax() -> None:
+    """载入 gymnax，但不连带载入画图的库：它的几个环境一 import 就要，却只有画图时才用，占 import 的一成半。"""
+    drawing = {"seaborn", "matplotlib.pyplot"} - sys.modules.keys()
+    sys.modules.update({name: Later(name) for name in drawing})
+    try:
+        importlib.import_module("gymnax")
+    finally:
+        for name in drawing:
+            del sys.modules[name]
 
 
 PLAIN_JAX = {

@@ -148,6 +148,19 @@ print(json.dumps([found, os.environ.get("OPENBLAS_NUM_THREADS")]))
         assert found["numpy"] == len(os.sched_getaffinity(0))
 
 
+def test_importing_loads_no_drawing_library_and_gymnax_can_still_draw():
+    code = """
+import ppo_lib, json, sys
+loaded = [name for name in ("seaborn", "matplotlib.pyplot") if name in sys.modules]
+from gymnax.environments.misc import pong
+colors = len(pong.sns.color_palette("cubehelix", 4))
+import matplotlib.pyplot, seaborn
+same = pong.plt.figure is matplotlib.pyplot.figure and pong.sns.heatmap is seaborn.heatmap
+print(json.dumps([loaded, colors, same]))
+"""
+    assert python(code)[0] == [[], 4, True]
+
+
 def test_importing_twice_adds_the_flag_once():
     report, _ = python("import ppo_lib, importlib; importlib.reload(ppo_lib)" + REPORT)
     assert report["xla_flags"] == SCHEDULER_FLAG
