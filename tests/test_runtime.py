@@ -18,7 +18,7 @@ from ppo_lib import PPOConfig, train
 cfg = PPOConfig(env_name="CartPole-v1", num_envs=2, num_steps=16, hidden_sizes=(8,), num_minibatches=2,
                 update_epochs=1, total_timesteps=320, num_seeds=3)
 run = train(cfg, progress=False, parallel="vmap")
-assert run.metrics.sizes["update"] == 2
+assert run.metrics.sizes["update"] == 10
 """
 
 REPORT = """
