@@ -250,9 +250,9 @@ if how == "flag":  # 读者自己会写的样子：不避开 XLA 的线程池，
     ppo_lib.rollout.in_chunks = ppo_lib.training.in_chunks = lambda f, x, size: f(x)
     members.compiler_options = dict
 for seed in range(first_seed, first_seed + 6):
-    cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=4096, num_seeds=10, seed=seed)
+    cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=20_480, num_seeds=10, seed=seed)
     run = train(cfg, progress=False, parallel="vmap")
-    assert run.metrics.sizes["update"] == 2
+    assert run.metrics.sizes["update"] == 10
     print(seed, flush=True)
 """
 
