@@ -472,7 +472,8 @@ check_halves = FunctionExercise(
         "两半各用了自己的分母：分母里是平均进了这一步的 nu，两半共用。": lambda g, m, v, t, lr, a, b, e: (split_step(0 * g, m, v, t, lr, a, b, e)[0], split_step(g, m, 0 * v, t, lr, a, b, e)[1]),
         "第二样是整步；只要梯度推的那一半。": lambda *x: (split_step(*x)[0], sum(split_step(*x))),
     }
-    | {hint: halves_of(step) for hint, step in WRONG_STEPS.items()},
+    | {hint: halves_of(step) for hint, step in WRONG_STEPS.items() if "方向反了" not in hint}
+    | {"方向反了：两半是加到参数上的改变，前面有负号。": lambda *x: tuple(-half for half in split_step(*x))},
     praise="两半加起来就是整步。梯度是 0 的参数，动量那一半照样推着它走：第 7 章的“滑行”就是这样来的。",
     outputs=("动量推的", "梯度推的"),
     jax_arrays=True,

@@ -19,7 +19,7 @@ import numpy as np
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.exercises import FunctionExercise, Mistake, edited, judged
 from ppo_lib.course.exercises.running import describe_error, run
-from ppo_lib.course.exercises.sameness import Close, explain, show
+from ppo_lib.course.exercises.sameness import Close, describe, explain, show
 from ppo_lib.course.from_scratch import (
     Bench,
     Draws,
@@ -296,6 +296,11 @@ def rollout_inputs(rng):
             yield bench, params, *earlier[:2], bench.draws(int(update))
 
 
+def stacked(function) -> bool:
+    """batch 的每一项是不是数组。"""
+    return all(hasattr(x, "shape") for x in function(*check_rollout.cases[0])[2].values())
+
+
 ARRIVED = "next_value = bench.policy(params, next_obs)[1]"
 AFTER_RESET = (
     "next_value = bench.policy(params, jnp.where((terminated | truncated)[:, None], "
@@ -327,12 +332,18 @@ check_rollout = Located(
         "每一步都用了第 0 步的钥匙：走第 t 步用 draws.step_keys[t]。": edited(rollout, "draws.step_keys[t]", "draws.step_keys[0]"),
         "每次换上的都是第 0 步备好的开头：第 t 步用 draws.fresh_obs[t]、draws.fresh_state 的第 t 步。": edited(edited(rollout, "draws.fresh_obs[t]", "draws.fresh_obs[0]"), "fresh[t]", "fresh[0]"),
         "终止的那一步，next_value 你填了 0。照样填到达的状态的 V：终止之后不接它，是 gae 的事。": edited(rollout, ARRIVED, f"{ARRIVED} * ~terminated"),
+        "回合一结束，next_value 你就填了 0。照样填到达的状态的 V：截断的那一步要接它。": edited(rollout, ARRIVED, f"{ARRIVED} * ~(terminated | truncated)"),
+        "换开头时，观测每次换上的都是第 0 步备好的：要第 t 步的 draws.fresh_obs[t]。": edited(rollout, "draws.fresh_obs[t]", "draws.fresh_obs[0]"),
+        "换开头时，状态每次换上的都是第 0 步备好的：要 draws.fresh_state 的第 t 步。": edited(rollout, "fresh[t]", "fresh[0]"),
+        "换开头时，观测的两样弄反了：结束了的换成 draws.fresh_obs[t]，其余留着走到的。": edited(rollout, "draws.fresh_obs[t], next_obs)", "next_obs, draws.fresh_obs[t])"),
+        "换开头时，状态的两样弄反了：结束了的换成备好的，其余留着走到的。": edited(rollout, "jnp.where(ended, fresh[t], old)", "jnp.where(ended, old, fresh[t])"),
         "log_prob 里混进了噪声：噪声只用来选动作，记下的是策略自己的对数概率。": edited(rollout, "log_prob = log_probs[", "log_prob = (log_probs + draws.noise[t])["),
         "log_prob 记的是最大的那个；要选中的动作的。": edited(rollout, "log_probs[jnp.arange(len(action)), action]", "log_probs.max(axis=-1)"),
         "log_prob 记了每个动作的；只要选中的那一个，(num_steps, num_envs)。": edited(rollout, "log_probs[jnp.arange(len(action)), action]", "log_probs"),
         "terminated 里混进了截断：两个标志要分开记，gae 对它们的处理不同。": edited(rollout, "terminated=terminated", "terminated=terminated | truncated"),
         "少走了一步：一共 num_steps 步。": edited(rollout, "bench.cfg.num_steps", "bench.cfg.num_steps - 1"),
     },
+    rules={"数都对；batch 的每一项要用 jnp.stack 变成一个数组，不能是列表。": stacked},
     praise="每一个字段都与库里采的相同，终止和截断之后都换上了新的开头。",
     outputs=("最后的 obs", "最后的 state", "batch"),
     describe=on_bench(0),
@@ -382,6 +393,8 @@ check_gae = Located(
     more={
         "目标应当是优势加 V(s)，你减了。": edited(gae, "return advantage, advantage + value", "return advantage, advantage - value"),
         "目标应当加上这一步的 V(s)，你加的是 V(s')。": lambda r, v, nv, *x: (gae(r, v, nv, *x)[0], gae(r, v, nv, *x)[0] + nv),
+        "断开的位置错了一步：第 t 步要看第 t 步自己的结束标志，你看的是第 t+1 步的。": edited(gae, "carry_on[t] *", "carry_on[min(t + 1, len(delta) - 1)] *"),
+        "断开的位置错了一步：第 t 步要看第 t 步自己的结束标志，你看的是第 t-1 步的。": edited(gae, "carry_on[t] *", "carry_on[t - 1] *"),
         "两处都没有断开：δ 里终止之后仍接了 V(s')，优势也跨过了回合。": edited(edited(gae, DELTA, "gamma * next_value"), CARRY_ON, "carry_on = 1 - (terminated & False)"),
         "目标只看了一步（r + γV(s')）；应当是优势加 V(s)。": edited(gae, "return advantage, advantage + value", "return advantage, delta + value"),
         "δ 里忘了减 V(s)。": edited(gae, f"reward + {DELTA} - value", f"reward + {DELTA}"),
@@ -558,11 +571,29 @@ def learned(bench: Bench, params, name: str) -> np.ndarray:
     return np.asarray(value if ANSWERS[name][0] == "V" else jnp.exp(log_probs[:, -1]))
 
 
+def trained(train, bench: Bench, num_updates: int):
+    """train 返回的参数；返回的不是参数，说它是什么。"""
+    params = train(bench, num_updates)
+    if jax.tree.structure(params) != jax.tree.structure(bench.start.params):
+        raise Mistake(f"train 要返回学完之后的 params，样子与 bench.start.params 相同；你返回的是{describe(params)}。")  # fmt: skip
+    return params
+
+
+def stands_still(train, bench: Bench) -> str:
+    """没有学会的 train，参数是不是没有动过，或者做几次更新都一样：是就说一句。"""
+    few, more = (trained(train, bench, n) for n in (8, 16))
+    if distance(few, more):
+        return ""
+    if distance(more, bench.start.params):
+        return "做 8 次更新和做 16 次，你的 train 返回的参数一样。"
+    return "你的 train 返回的参数与起点的一样，一点没有动。"
+
+
 def first_failure(train) -> tuple[int, np.ndarray] | None:
     """由低到高爬梯子，返回没过的那一级（从 1 数）和学到的数；七级都过就是 None。"""
     for level, name in enumerate(LADDER, 1):
         bench = probe_bench(name)
-        got = learned(bench, train(bench, bench.cfg.num_updates), name)
+        got = learned(bench, trained(train, bench, bench.cfg.num_updates), name)
         if not (abs(got - ANSWERS[name][1]) < NEAR).all():
             return level, got
     return None
@@ -579,7 +610,7 @@ def check_ladder(train) -> str:
     kind, answer = ANSWERS[name]
     raise Mistake(
         f"第 {level} 级没过（{what}）：{kind} 应当是 {show(answer)}，你学到的是 {show(got.round(2))}。"
-        f"先怀疑：{suspect}。"
+        f"{stands_still(train, probe_bench(name))}先怀疑：{suspect}。"
     )
 
 
@@ -652,9 +683,10 @@ def stopping_early(train):
 def check_cartpole(train) -> str:
     """练习 14.7：CartPole，20 万步；没有希望的，做到一半就停。"""
     bench = make_bench(CARTPOLE)
-    score = evaluated(bench, stopping_early(train)(bench, bench.cfg.num_updates))
+    score = evaluated(bench, trained(stopping_early(train), bench, bench.cfg.num_updates))
     if score < PASSING:
-        raise Mistake(f"学完之后平均只有 {score:.0f} 分，应当过 {PASSING}。前六题都过了吗？")
+        still = stands_still(train, bench)
+        raise Mistake(f"学完之后平均只有 {score:.0f} 分，应当过 {PASSING}。{still}前六题都过了吗？")  # fmt: skip
     return f"你写的 PPO 学会了 CartPole：{EPISODES} 个回合平均 {score:.0f} 分。"
 
 

@@ -59,6 +59,25 @@ function matches(field, answer, pattern) {
   return Math.abs(answer - pattern) <= 5e-3 * Math.max(Math.abs(pattern), 1e-3);
 }
 
+// 从 like 那一格拿来的答案，放在 field 这一格里对不对；两格要是同一种。
+function fits(field, answer, like) {
+  const same = field.kind === like.kind && equal(field.options, like.options);
+  return same && ["number", "choice", "shape"].includes(field.kind) && judgeField(field, answer)[0] === null;
+}
+
+// 不对的几格，填的恰好是这几格的答案，只是放错了格：说一句；不是就是空的。
+function misplaced(fields, answers, wrong) {
+  const places = fields.flatMap((_, i) => (wrong[i] ? [i] : []));
+  const left = [...places];
+  for (const i of places) {
+    const owner = left.findIndex((j) => fits(fields[j], answers[i], fields[i]));
+    if (owner < 0) return "";
+    left.splice(owner, 1);
+  }
+  const names = places.map((i) => fields[i].name).join("、");
+  return places.length > 1 ? `${names} 这 ${places.length} 格互相放错了：要填的都在，换一换位置。` : "";
+}
+
 // [对不对，给读者的话]
 function judge(spec, answers) {
   const { fields } = spec;
@@ -67,8 +86,9 @@ function judge(spec, answers) {
   const hints = fields.map((field, i) => judgeField(field, answers[i]));
   const wrong = hints.findIndex(([hint]) => hint !== null);
   if (wrong < 0) return [true, spec.praise + hints.map(([, note]) => note).join("")];
+  const moved = misplaced(fields, answers, hints.map(([hint]) => hint !== null));
   const right = hints.filter(([hint]) => hint === null).length;
-  const count = right && fields.length > 2 ? `对了 ${right} 个。` : "";
+  const count = moved || (right && fields.length > 2 ? `对了 ${right} 个。` : "");
   const name = fields.length > 1 ? `${fields[wrong].name}：` : "";
   return [false, count + name + hints[wrong][0]];
 }

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import re
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,11 +72,6 @@ class Number:
         if self.value is None:
             return {"kind": "number", "right": [[-1e300, 1e300]], "coarse": [], "wrong": [], "hint": ""}  # fmt: skip
         within = 5e-3 * abs(self.value) if self.tolerance is None else self.tolerance
-        wrong = {float(x): hint for x, hint in self.wrong.items()}
-        if self.ratio:
-            wrong.setdefault(100 * self.value, "比例写成 0 到 1 之间的数，或者带上百分号。")
-        if self.value:
-            wrong.setdefault(-self.value, "符号反了。")
         coarse = []
         if self.tolerance != 0 and self.value:
             digits = COARSE - 1 - math.floor(math.log10(abs(self.value)))
@@ -85,18 +81,51 @@ class Number:
             "value": float(self.value),
             "right": [self.interval(self.value, within)],
             "coarse": coarse,
-            "wrong": [
-                [*self.interval(x, min(1e-2 * abs(x), abs(x - self.value) / 2) if self.tolerance != 0 else 0), hint]
-                for x, hint in wrong.items()
-                if x != self.value
-            ],
+            "wrong": [[*self.near(x), hint] for x, hint in self.mistakes().items()],
             "hint": self.hint,
         }  # fmt: skip
+
+    def mistakes(self) -> dict[float, str]:
+        """错的数 → 提示：声明的在前；哪道题都可能的在后，离前面的和正确的都远才收。"""
+        found = {float(x): hint for x, hint in self.wrong.items() if x != self.value}
+        for x, hint in usual_mistakes(self.value, self.ratio, self.tolerance == 0):
+            low, high = self.near(x)
+            if not any(
+                low <= y <= high or inside(x, [self.near(y)]) for y in [self.value, *found]
+            ):
+                found[x] = hint
+        return found
+
+    def near(self, x: float) -> list[float]:
+        """错的数 x 的区间：写得粗一点也认，但到不了正确的数。"""
+        exact = self.tolerance == 0
+        return self.interval(x, 0 if exact else min(1e-2 * abs(x), abs(x - self.value) / 2))
 
     @staticmethod
     def interval(x: float, within: float) -> list[float]:
         within = max(within, 1e-6 * max(abs(x), 1e-3))
         return [x - within, x + within]
+
+
+def usual_mistakes(value: float, ratio: bool, exact: bool) -> Iterator[tuple[float, str]]:
+    """哪道题都可能的错：（错的数，提示），说的是它与正确的数的关系。exact 是数个数的。"""
+    if ratio:
+        yield 100 * value, "比例写成 0 到 1 之间的数，或者带上百分号。"
+        yield 1 - value, "这是余下的那一份：1 减去它才是。"
+    if exact:
+        yield value + 1, "多了 1。"
+        yield value - 1, "少了 1。"
+    if value:
+        yield -value, "符号反了。"
+        for times in (2, 3, 4, 10, 100, 1000):
+            yield times * value, f"恰好是应有的 {times} 倍：多乘、少除了什么？"
+            yield value / times, f"恰好是应有的 {times} 分之一：少乘、多除了什么？"
+        yield 1 / value, "上下颠倒了：这是应有的数的倒数。"
+        yield value * abs(value), "这是应有的数的平方：少开了一次方，或者多乘了一次？"
+        yield (
+            math.copysign(math.sqrt(abs(value)), value),
+            "这是应有的数的平方根：多开了一次方？",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,13 +182,17 @@ class Subset:
     def spec(self) -> dict:
         """依次看 ``wrong``（整个选法）、``extra``、``missing``，都没有说到就是 ``hint``。"""
         place = {x: i for i, x in enumerate(self.options)}
+        rest = frozenset(self.options) - frozenset(self.value)
+        usual = {
+            rest: "反了：你选的恰好是不该选的那几个。",
+            frozenset(self.options): "全选了：有几个不该选。",
+        }
+        wrong = usual | dict(self.wrong)
         return {
             "kind": "subset",
             "options": [label(x) for x in self.options],
             "right": sorted(place[x] for x in self.value),
-            "wrong": [
-                [sorted(place[x] for x in some), hint] for some, hint in self.wrong.items()
-            ],
+            "wrong": [[sorted(place[x] for x in some), hint] for some, hint in wrong.items()],
             "extra": [[place[x], hint] for x, hint in self.extra.items()],
             "missing": [[place[x], hint] for x, hint in self.missing.items()],
             "hint": self.hint,
@@ -196,9 +229,22 @@ class Shape:
         return {
             "kind": "shape",
             "right": list(self.value),
-            "wrong": [[list(shape), hint] for shape, hint in self.wrong.items()],
+            "wrong": [[list(shape), hint] for shape, hint in self.mistakes().items()],
             "hint": self.hint,
         }
+
+    def mistakes(self) -> dict[tuple[int, ...], str]:
+        """错的形状 → 提示：声明的在前，哪道题都可能的在后。"""
+        right, found = tuple(self.value), dict(self.wrong)
+        usual = [
+            (other, "各维的长度都对，次序不对。") for other in itertools.permutations(right)
+        ]
+        for k, n in enumerate(right):
+            rest = right[:k], right[k + 1 :]
+            usual.append(((*rest[0], *rest[1]), f"少了第 {k} 维（从 0 数）。"))
+            usual += [((*rest[0], m, *rest[1]), f"第 {k} 维（从 0 数）不对，别的都对。") for m in (1, n - 1, n + 1)]  # fmt: skip
+        usual += [((*right, 1), "后面多了长度是 1 的一维。"), ((math.prod(right),), "个数对，各维并成了一维。")]  # fmt: skip
+        return found | {x: hint for x, hint in usual if x != right and x not in found}
 
 
 Field = Number | Choice | Subset | Order | Shape
@@ -396,9 +442,37 @@ def judge(spec: dict, answers: list) -> Verdict:
         return Verdict(True, spec["praise"] + "".join(note for _, note in hints))
     right = sum(hint is None for hint, _ in hints)
     first = next(i for i, (hint, _) in enumerate(hints) if hint is not None)
-    count = f"对了 {right} 个。" if right and len(hints) > 2 else ""
+    moved = misplaced(spec["fields"], answers, [hint is not None for hint, _ in hints])
+    count = moved or (f"对了 {right} 个。" if right and len(hints) > 2 else "")
     name = f"{spec['fields'][first]['name']}：" if len(hints) > 1 else ""
     return Verdict(False, count + name + hints[first][0])
+
+
+def misplaced(fields: list, answers: list, wrong: list[bool]) -> str:
+    """不对的几格，填的恰好是这几格的答案，只是放错了格：说一句；不是就是空的。"""
+    places = [i for i, bad in enumerate(wrong) if bad]
+    left = list(places)
+    for i in places:
+        owner = next((j for j in left if fits(fields[j], answers[i], fields[i])), None)
+        if owner is None:
+            return ""
+        left.remove(owner)
+    names = "、".join(fields[i]["name"] for i in places)
+    return (
+        f"{names} 这 {len(places)} 格互相放错了：要填的都在，换一换位置。"
+        if len(places) > 1
+        else ""
+    )
+
+
+def fits(field: dict, answer: Any, like: dict) -> bool:
+    """从 like 那一格拿来的答案，放在 field 这一格里对不对；两格要是同一种。"""
+    same = all(field.get(key) == like.get(key) for key in ("kind", "options"))
+    return (
+        same
+        and field["kind"] in ("number", "choice", "shape")
+        and judge_field(field, answer)[0] is None
+    )
 
 
 def inside(x: float, intervals: list) -> bool:

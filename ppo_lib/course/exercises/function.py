@@ -17,10 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ppo_lib.course.exercises.misuse import misuses
 from ppo_lib.course.exercises.relations import (
     Sample,
     containers,
     leaves,
+    loosely,
     part_relation,
     trait,
     where_wrong,
@@ -99,7 +101,7 @@ class FunctionExercise:
         if seed == self.seed:
             return self
         other = copy.copy(self)
-        for computed in ("cases", "expected", "tried"):
+        for computed in ("cases", "expected", "misuses", "tried", "known"):
             other.__dict__.pop(computed, None)
         other.seed = seed
         return other
@@ -123,13 +125,24 @@ class FunctionExercise:
         return self.wrong
 
     @functools.cached_property
+    def misuses(self) -> Mapping[str, Callable]:
+        """把输入用错了的参考答案：提示 → 函数；答案不止一个、近不近另有判法的题没有。"""
+        exact = type(self.close) is Close and max(self.close.rtol, self.close.atol) < 0.1
+        return misuses(self.reference, self.names, self.cases) if exact else {}
+
+    @functools.cached_property
     def tried(self) -> dict[tuple[Callable, int], Outcome]:
         """写错的函数在第几组输入上的结果。"""
         return {}
 
+    @functools.cached_property
+    def known(self) -> set[Callable]:
+        """声明里写错的函数，和把输入用错了的。"""
+        return {*self.mistakes.values(), *self.misuses.values()}
+
     def outcome(self, function: Callable, i: int) -> Outcome:
-        """function 在第 i 组输入上的结果；声明里写错的函数，跑过的不再跑。"""
-        if not any(function is wrong for wrong in self.mistakes.values()):
+        """function 在第 i 组输入上的结果；认得的写错的函数，跑过的不再跑。"""
+        if function not in self.known:
             return run(function, self.cases[i])
         if (function, i) not in self.tried:
             self.tried[function, i] = run(function, self.cases[i])
@@ -191,7 +204,26 @@ class FunctionExercise:
         if said := containers(got, right, self.outputs, close):
             return said
         samples = self.samples(outcomes)
-        return part_relation(samples, close) if samples else None
+        said = part_relation(samples, close) or self.misused(outcomes)
+        return said or part_relation(samples, close, loosely)
+
+    def misused(self, outcomes: list[Outcome]) -> str | None:
+        """结果（几样的，是不对的那一样）与哪一种把输入用错了的处处相同；没有就是 None。"""
+        places = [i for i, x in enumerate(self.expected) if x.error is None][::-1]  # 大的先看
+        wrong = set().union(*(self.apart(outcomes[i], self.expected[i]) for i in places))
+        for text, f in self.misuses.items():
+            left = set(wrong)
+            for i in places:
+                if left:
+                    left -= self.apart(outcomes[i], self.outcome(f, i), left)
+            if left:
+                return text if left == wrong else f"“{'”、“'.join(sorted(left))}”不对：{text}"
+        return None
+
+    def apart(self, got: Outcome, other: Outcome, everything: Iterable = ("",)) -> set[str]:
+        """两个结果里，哪几样不同；拆不成一样一样，就算 everything 都不同。"""
+        pairs = leaves(got.value, other.value, self.outputs) if other.error is None else None
+        return set(everything) if pairs is None else {k for k, x in pairs.items() if not self.close(*x)}  # fmt: skip
 
     def samples(self, outcomes: list[Outcome]) -> dict[str, list[Sample]]:
         """各样结果 → 各组输入上的（输入，你的，应有的）；有一组说不成数组，就是空的。"""

@@ -129,6 +129,8 @@ def explain(got: Any, expected: Any, close: Close, returns: str, names: tuple[st
             return f"应当返回字典，少了 {'、'.join(sorted(map(str, missing)))}。"
         key = next(key for key, x in expected.items() if not close(got[key], x))
         return f"“{key}”不对。" + explain(got[key], expected[key], close, "", ())
+    if isinstance(expected, str) and not isinstance(got, str):
+        return f"应当返回文字，例如 {expected!r}；你返回的是{describe(got)}。"
     if isinstance(expected, (set, frozenset, str)):
         return f"应当是 {show(expected)}，你的是 {show(got) if as_set(got) is not None else describe(got)}。"  # fmt: skip
     result, right = as_array(got), as_array(expected)
