@@ -28,7 +28,8 @@ function equal(a, b) {
 }
 
 function firstHint(field, match) {
-  return (field.wrong.find(match) ?? [field.hint]).at(-1);
+  const told = field.wrong.find(match);
+  return told ? told.at(-1) : (field.usual?.find(match) ?? [""]).at(-1) + field.hint;
 }
 
 // 一格：[错在哪里，附注]；对了，前一样是 null。
@@ -88,9 +89,9 @@ function judge(spec, answers) {
   if (wrong < 0) return [true, spec.praise + hints.map(([, note]) => note).join("")];
   const moved = misplaced(fields, answers, hints.map(([hint]) => hint !== null));
   const right = hints.filter(([hint]) => hint === null).length;
-  const count = moved || (right && fields.length > 2 ? `对了 ${right} 个。` : "");
+  const count = right && fields.length > 2 ? `对了 ${right} 个。` : "";
   const name = fields.length > 1 ? `${fields[wrong].name}：` : "";
-  return [false, count + name + hints[wrong][0]];
+  return [false, count + moved + name + hints[wrong][0]];
 }
 
 // ---- 框。每个返回 {read, fill}：读出答案，摆上从前填的（框里的原样）

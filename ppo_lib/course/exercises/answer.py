@@ -70,7 +70,7 @@ class Number:
     def spec(self) -> dict:
         """``right`` 和 ``wrong`` 都是区间 [下界, 上界]，先看 right，再依次看 wrong。"""
         if self.value is None:
-            return {"kind": "number", "right": [[-1e300, 1e300]], "coarse": [], "wrong": [], "hint": ""}  # fmt: skip
+            return {"kind": "number", "right": [[-1e300, 1e300]], "coarse": [], "wrong": [], "usual": [], "hint": ""}  # fmt: skip
         within = 5e-3 * abs(self.value) if self.tolerance is None else self.tolerance
         coarse = []
         if self.tolerance != 0 and self.value:
@@ -81,20 +81,31 @@ class Number:
             "value": float(self.value),
             "right": [self.interval(self.value, within)],
             "coarse": coarse,
-            "wrong": [[*self.near(x), hint] for x, hint in self.mistakes().items()],
+            "wrong": [[*self.near(x), hint] for x, hint in self.wrong.items() if x != self.value],
+            "usual": [[*self.near(x), said] for x, said in self.usual() if x != self.value],
             "hint": self.hint,
         }  # fmt: skip
 
-    def mistakes(self) -> dict[float, str]:
-        """错的数 → 提示：声明的在前；哪道题都可能的在后，离前面的和正确的都远才收。"""
-        found = {float(x): hint for x, hint in self.wrong.items() if x != self.value}
-        for x, hint in usual_mistakes(self.value, self.ratio, self.tolerance == 0):
-            low, high = self.near(x)
-            if not any(
-                low <= y <= high or inside(x, [self.near(y)]) for y in [self.value, *found]
-            ):
-                found[x] = hint
-        return found
+    def usual(self) -> Iterator[tuple[float, str]]:
+        """哪道题都可能的错：错的数，和它与正确的数的关系；数个数的（tolerance 是 0），小的不说倍数。"""
+        value, exact = self.value, self.tolerance == 0
+        if self.ratio:
+            yield 100 * value, "比例写成 0 到 1 之间的数，或者带上百分号。"
+            yield 1 - value, "这是余下的那一份。"
+        if exact:
+            yield value + 1, "多了 1。"
+            yield value - 1, "少了 1。"
+        if not value:
+            return
+        yield -value, "符号反了。"
+        if exact and abs(value) < 12:
+            return
+        for times in (2, 3, 4, 10, 100, 1000):
+            yield times * value, f"这是应有的 {times} 倍。"
+            yield value / times, f"这是应有的 {times} 分之一。"
+        yield 1 / value, "上下颠倒了。"
+        yield value * abs(value), "这是应有的平方。"
+        yield math.copysign(abs(value) ** 0.5, value), "这是应有的平方根。"
 
     def near(self, x: float) -> list[float]:
         """错的数 x 的区间：写得粗一点也认，但到不了正确的数。"""
@@ -105,27 +116,6 @@ class Number:
     def interval(x: float, within: float) -> list[float]:
         within = max(within, 1e-6 * max(abs(x), 1e-3))
         return [x - within, x + within]
-
-
-def usual_mistakes(value: float, ratio: bool, exact: bool) -> Iterator[tuple[float, str]]:
-    """哪道题都可能的错：（错的数，提示），说的是它与正确的数的关系。exact 是数个数的。"""
-    if ratio:
-        yield 100 * value, "比例写成 0 到 1 之间的数，或者带上百分号。"
-        yield 1 - value, "这是余下的那一份：1 减去它才是。"
-    if exact:
-        yield value + 1, "多了 1。"
-        yield value - 1, "少了 1。"
-    if value:
-        yield -value, "符号反了。"
-        for times in (2, 3, 4, 10, 100, 1000):
-            yield times * value, f"恰好是应有的 {times} 倍：多乘、少除了什么？"
-            yield value / times, f"恰好是应有的 {times} 分之一：少乘、多除了什么？"
-        yield 1 / value, "上下颠倒了：这是应有的数的倒数。"
-        yield value * abs(value), "这是应有的数的平方：少开了一次方，或者多乘了一次？"
-        yield (
-            math.copysign(math.sqrt(abs(value)), value),
-            "这是应有的数的平方根：多开了一次方？",
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,11 +173,7 @@ class Subset:
         """依次看 ``wrong``（整个选法）、``extra``、``missing``，都没有说到就是 ``hint``。"""
         place = {x: i for i, x in enumerate(self.options)}
         rest = frozenset(self.options) - frozenset(self.value)
-        usual = {
-            rest: "反了：你选的恰好是不该选的那几个。",
-            frozenset(self.options): "全选了：有几个不该选。",
-        }
-        wrong = usual | dict(self.wrong)
+        wrong = {rest: "反了：你选的恰好是不该选的那几个。"} | dict(self.wrong)
         return {
             "kind": "subset",
             "options": [label(x) for x in self.options],
@@ -229,22 +215,23 @@ class Shape:
         return {
             "kind": "shape",
             "right": list(self.value),
-            "wrong": [[list(shape), hint] for shape, hint in self.mistakes().items()],
+            "wrong": [[list(shape), hint] for shape, hint in self.wrong.items()],
+            "usual": [[list(shape), said] for shape, said in self.usual() if shape != tuple(self.value)],
             "hint": self.hint,
-        }
+        }  # fmt: skip
 
-    def mistakes(self) -> dict[tuple[int, ...], str]:
-        """错的形状 → 提示：声明的在前，哪道题都可能的在后。"""
-        right, found = tuple(self.value), dict(self.wrong)
-        usual = [
-            (other, "各维的长度都对，次序不对。") for other in itertools.permutations(right)
-        ]
+    def usual(self) -> Iterator[tuple[tuple[int, ...], str]]:
+        """哪道题都可能的错：错的形状，和它错在哪里。"""
+        right = tuple(self.value)
+        for other in itertools.permutations(right):
+            yield other, "各维的长度都对，次序反了。"
+        yield (*right, 1), "后面多了长度是 1 的一维。"
+        yield (math.prod(right),), "个数对，各维却并成了一维。"
         for k, n in enumerate(right):
-            rest = right[:k], right[k + 1 :]
-            usual.append(((*rest[0], *rest[1]), f"少了第 {k} 维（从 0 数）。"))
-            usual += [((*rest[0], m, *rest[1]), f"第 {k} 维（从 0 数）不对，别的都对。") for m in (1, n - 1, n + 1)]  # fmt: skip
-        usual += [((*right, 1), "后面多了长度是 1 的一维。"), ((math.prod(right),), "个数对，各维并成了一维。")]  # fmt: skip
-        return found | {x: hint for x, hint in usual if x != right and x not in found}
+            before, after = right[:k], right[k + 1 :]
+            yield before + after, f"少了第 {k} 维（从 0 数）。"
+            for other in (1, n - 1, n + 1):
+                yield (*before, other, *after), f"第 {k} 维（从 0 数）不对，别的都对。"
 
 
 Field = Number | Choice | Subset | Order | Shape
@@ -443,9 +430,9 @@ def judge(spec: dict, answers: list) -> Verdict:
     right = sum(hint is None for hint, _ in hints)
     first = next(i for i, (hint, _) in enumerate(hints) if hint is not None)
     moved = misplaced(spec["fields"], answers, [hint is not None for hint, _ in hints])
-    count = moved or (f"对了 {right} 个。" if right and len(hints) > 2 else "")
+    count = f"对了 {right} 个。" if right and len(hints) > 2 else ""
     name = f"{spec['fields'][first]['name']}：" if len(hints) > 1 else ""
-    return Verdict(False, count + name + hints[first][0])
+    return Verdict(False, count + moved + name + hints[first][0])
 
 
 def misplaced(fields: list, answers: list, wrong: list[bool]) -> str:
@@ -520,5 +507,7 @@ def judge_field(field: dict, answer: Any) -> tuple[str | None, str]:
 
 
 def first_hint(field: dict, match) -> str:
-    """第一条对得上的提示；没有就是通用的那条。"""
-    return next((x[-1] for x in field["wrong"] if match(x)), field["hint"])
+    """第一条对得上的提示；没有就是通用的那条，前面说它与正确的是什么关系。"""
+    for hint in (x[-1] for x in field["wrong"] if match(x)):
+        return hint
+    return next((x[-1] for x in field.get("usual", ()) if match(x)), "") + field["hint"]
