@@ -203,7 +203,8 @@ class FunctionExercise:
         got = [x.value for x, b in zip(outcomes, self.expected) if b.error is None]
         if said := containers(got, right, self.outputs, close):
             return said
-        samples = self.samples(outcomes)
+        if not (samples := self.samples(outcomes)):
+            return None
         said = part_relation(samples, close) or self.misused(outcomes)
         return said or part_relation(samples, close, loosely)
 
