@@ -342,6 +342,7 @@ check_my_gae = FunctionExercise(
         "优势断开了，可是 δ 里终止的那一步仍接着 V(s′)。": lambda r, v, nv, d, u, g, lam: gae_loop(r + g * nv - v, ~(d | u), g * lam),
         "截断被当成了终止：截断的那一步仍要接上 V(s′)，只是优势不再往前传。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d | u, g), ~(d | u), g * lam),
         "两种结尾弄反了：δ 里，终止不接 V(s′)，截断要接。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, u, g), ~(d | u), g * lam),
+        "两处的标志用反了：δ 里只看终止，递推里终止和截断都要看。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d | u, g), ~d, g * lam),
         "优势只在终止处断开了；截断之后也是新的一回合，同样要断开。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), ~d, g * lam),
         "优势只在截断处断开了；终止处同样要断开。": lambda r, v, nv, d, u, g, lam: gae_loop(td_error(r, v, nv, d, g), ~u, g * lam),
         "你用了下一行的 value，没有用 next_value：截断之后，下一行是新回合的开头；最后一行没有下一行，也不能当成 0。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, v, np.append(v[1:], 0), d, u, g, lam),

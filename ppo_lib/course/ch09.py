@@ -433,6 +433,11 @@ def check_resumed(folder, run, evaluation) -> str:
         raise Mistake(
             f"还没有做完：做了 {run.update} 次更新，一共 {run.config.num_updates} 次。用 resume=True 接着训练。"
         )
+    kept = Path(folder).expanduser() / "policy.npz"
+    if kept.exists() and (reached := load_policy(kept).update) > run.update:
+        raise Mistake(
+            f"目录里训练到了第 {reached} 次更新，你交的 Run 只到第 {run.update} 次：要交后一次（resume=True 的）train 返回的。"
+        )
     if run.resumed_from == 0:
         raise Mistake(
             "这是一口气训练完的，没有断过。先让它停在半路，再用同一个 run_dir、resume=True 接上。"
@@ -441,7 +446,6 @@ def check_resumed(folder, run, evaluation) -> str:
         raise Mistake(
             "接上的时候已经做完了，没有剩下的可训练。换一个新的目录，先让它停在半路。"
         )
-    kept = Path(folder).expanduser() / "policy.npz"
     if not kept.exists():
         raise Mistake(
             "这个目录里没有训练存下的策略。两次 train 都要给 run_dir，交来的要是同一个目录。"

@@ -337,6 +337,9 @@ check_rollout = Located(
         "换开头时，状态每次换上的都是第 0 步备好的：要 draws.fresh_state 的第 t 步。": edited(rollout, "fresh[t]", "fresh[0]"),
         "换开头时，观测的两样弄反了：结束了的换成 draws.fresh_obs[t]，其余留着走到的。": edited(rollout, "draws.fresh_obs[t], next_obs)", "next_obs, draws.fresh_obs[t])"),
         "换开头时，状态的两样弄反了：结束了的换成备好的，其余留着走到的。": edited(rollout, "jnp.where(ended, fresh[t], old)", "jnp.where(ended, old, fresh[t])"),
+        "没有从传进来的 obs 和 state 出发，回到了 bench.start：接着上一次采样走。": edited(rollout, "    rows = []", "    rows, obs, state = [], bench.start.env.obs, bench.start.env.state"),
+        "没有从传进来的 obs 出发，回到了 bench.start.env.obs：接着上一次采样走。": edited(rollout, "    rows = []", "    rows, obs = [], bench.start.env.obs"),
+        "用了 bench.start.params；要用传进来的 params，它会越学越好。": edited(edited(rollout, "policy(params, obs)", "policy(bench.start.params, obs)"), "policy(params, next_obs)", "policy(bench.start.params, next_obs)"),
         "log_prob 里混进了噪声：噪声只用来选动作，记下的是策略自己的对数概率。": edited(rollout, "log_prob = log_probs[", "log_prob = (log_probs + draws.noise[t])["),
         "log_prob 记的是最大的那个；要选中的动作的。": edited(rollout, "log_probs[jnp.arange(len(action)), action]", "log_probs.max(axis=-1)"),
         "log_prob 记了每个动作的；只要选中的那一个，(num_steps, num_envs)。": edited(rollout, "log_probs[jnp.arange(len(action)), action]", "log_probs"),
@@ -393,6 +396,7 @@ check_gae = Located(
     more={
         "目标应当是优势加 V(s)，你减了。": edited(gae, "return advantage, advantage + value", "return advantage, advantage - value"),
         "目标应当加上这一步的 V(s)，你加的是 V(s')。": lambda r, v, nv, *x: (gae(r, v, nv, *x)[0], gae(r, v, nv, *x)[0] + nv),
+        "两处的标志用反了：δ 里只看终止，递推里终止和截断都要看。": edited(edited(gae, DELTA, "gamma * next_value * (1 - (terminated | truncated))"), CARRY_ON, "carry_on = 1 - terminated"),
         "断开的位置错了一步：第 t 步要看第 t 步自己的结束标志，你看的是第 t+1 步的。": edited(gae, "carry_on[t] *", "carry_on[min(t + 1, len(delta) - 1)] *"),
         "断开的位置错了一步：第 t 步要看第 t 步自己的结束标志，你看的是第 t-1 步的。": edited(gae, "carry_on[t] *", "carry_on[t - 1] *"),
         "两处都没有断开：δ 里终止之后仍接了 V(s')，优势也跨过了回合。": edited(edited(gae, DELTA, "gamma * next_value"), CARRY_ON, "carry_on = 1 - (terminated & False)"),
@@ -449,6 +453,10 @@ check_loss = Located(
     },
     more={
         "裁剪的范围写死成 0.2 了：用 bench.hyper.clip_eps。": edited(loss, "1 - hyper.clip_eps, 1 + hyper.clip_eps", "0.8, 1.2"),
+        "只裁剪了下界：上界是 1 + clip_eps。": edited(loss, ", 1 + hyper.clip_eps)", ")"),
+        "只裁剪了上界：下界是 1 - clip_eps。": edited(loss, "1 - hyper.clip_eps, 1", "-jnp.inf, 1"),
+        "裁剪的那一项忘了乘优势：两项都要乘。": edited(loss, "clipped * advantage", "clipped"),
+        "不裁剪的那一项忘了乘优势：两项都要乘。": edited(loss, "ratio * advantage, clipped", "ratio, clipped"),
         "价值损失用的是采样时记下的 value，参数怎样动都不影响它；要用现在的参数重算的 V。": edited(loss, "0.5 * (value - ", '0.5 * (minibatch["value"] - '),
         "Critic 学的是目标 minibatch[\"target\"]，不是优势。": edited(loss, 'minibatch["target"]', 'minibatch["advantage"]'),
         "价值损失是差的平方，不是差的绝对值。": edited(loss, '0.5 * (value - minibatch["target"]) ** 2', '0.5 * abs(value - minibatch["target"])'),
@@ -589,6 +597,13 @@ def stands_still(train, bench: Bench) -> str:
     return "你的 train 返回的参数与起点的一样，一点没有动。"
 
 
+def runs_away(bench: Bench, name: str, got: np.ndarray) -> str:
+    """学到的是不是比没有学时离答案还远得多：是就说一句。"""
+    before = learned(bench, bench.start.params, name)
+    apart = [abs(x - ANSWERS[name][1]).max() for x in (got, before)]
+    return "越学离答案越远：看正负号（updates 是加到 params 上的；损失里各项的正负）。" if apart[0] > 2 * apart[1] else ""  # fmt: skip
+
+
 def first_failure(train) -> tuple[int, np.ndarray] | None:
     """由低到高爬梯子，返回没过的那一级（从 1 数）和学到的数；七级都过就是 None。"""
     for level, name in enumerate(LADDER, 1):
@@ -607,10 +622,10 @@ def check_ladder(train) -> str:
         return "七级都过了。"
     level, got = failure
     name, (what, suspect) = list(LADDER.items())[level - 1]
-    kind, answer = ANSWERS[name]
+    bench, (kind, answer) = probe_bench(name), ANSWERS[name]
     raise Mistake(
         f"第 {level} 级没过（{what}）：{kind} 应当是 {show(answer)}，你学到的是 {show(got.round(2))}。"
-        f"{stands_still(train, probe_bench(name))}先怀疑：{suspect}。"
+        f"{stands_still(train, bench)}{runs_away(bench, name, got)}先怀疑：{suspect}。"
     )
 
 

@@ -37,6 +37,7 @@ check_chance = FunctionExercise(
         "写成百分数了：给 0 到 1 之间的数。": lambda ours, base: 100 * chance_of_winning(ours, base),
         "这是差的平均，不是胜出的机会：只数谁高，不管高多少。": pairwise(lambda d: d),
         "只比了两组的平均：要每一对都比。": lambda ours, base: (np.sign(np.mean(ours) - np.mean(base)) + 1) / 2,
+        "只看了哪一组的平均高：要每一对都比。": lambda ours, base: float(np.mean(ours) > np.mean(base)),
         "只比了两组的中位数：要每一对都比。": lambda ours, base: (np.sign(np.median(ours) - np.median(base)) + 1) / 2,
         "胜减去负了：这样是 -1 到 1，全平手得 0。": pairwise(np.sign),
         "要的是一个数：数了多少对，还要除以对数。": lambda ours, base: len(ours) * len(base) * chance_of_winning(ours, base),

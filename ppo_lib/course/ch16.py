@@ -366,6 +366,7 @@ check_compare = FunctionExercise(
         "0.05 和 0.95 两个分位数之间是 90%；95% 的是 0.025 和 0.975。": edited(compare_two, LIMITS, "[0.05, 0.95]"),
         "区间太窄：加减一个标准误，只有约 68%。": edited(compare_two, LIMITS, "[0.16, 0.84]"),
         "你由两组各自的区间相减，太宽了。要每次重抽算一个差，再取差的分位数。": from_two_intervals,
+        "上下界是第一组自己的区间；要的是两组之差的。": lambda ours, base: (iqm(ours) - iqm(base), *np.add(compare_by(iqm, (True, False))(ours, base)[1:], iqm(base))),
         "你把两组合在一起重抽了，区间就总在 0 的两边。两组要各自重抽。": from_one_pool,
         "两组重抽时用了同样的随机数（同一个种子），抽到的位置就一样。随机数发生器只造一个，两组轮流用它。": from_same_picks,
         "这是单个种子之差的范围；要的是四分位均值之差的范围。": from_single_seeds,

@@ -98,6 +98,8 @@ class Number:
         if not value:
             return
         yield -value, "符号反了。"
+        if not exact:
+            yield float(f"{value:.0e}"), f"只写了一位有效数字，太粗了：至少写 {COARSE} 位。"
         if exact and abs(value) < 12:
             return
         for times in (2, 3, 4, 10, 100, 1000):

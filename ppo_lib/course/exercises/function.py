@@ -23,6 +23,7 @@ from ppo_lib.course.exercises.relations import (
     containers,
     leaves,
     loosely,
+    mislabeled,
     part_relation,
     trait,
     where_wrong,
@@ -201,7 +202,7 @@ class FunctionExercise:
             return None
         right = [x.value for x in self.expected if x.error is None]
         got = [x.value for x, b in zip(outcomes, self.expected) if b.error is None]
-        if said := containers(got, right, self.outputs, close):
+        if said := mislabeled(got, right) or containers(got, right, self.outputs, close):
             return said
         if not (samples := self.samples(outcomes)):
             return None

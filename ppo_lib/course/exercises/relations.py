@@ -96,7 +96,8 @@ def loosely(samples: Sequence[Sample]) -> Iterator[Relation]:
     if any(s.got.shape != s.right.shape or not np.isfinite(s.got).all() for s in samples):
         return
     yield "数都对，次序不对：各个数不在自己的位置上。", reordered
-    if sum(len(np.unique(s.right.round(6))) > 2 for s in samples) > 2:
+    telling = [s for s in samples if len(np.unique(s.right.round(6))) > 2]
+    if sum(not np.allclose(s.got, s.right, 1e-3, 1e-4) for s in telling) > 2:
         yield "每一组里，你的与应有的都成正比：多除（乘）了一个数，或者除数（倍数）不对。", proportional  # fmt: skip
         yield "每一组里，你的与应有的都只差同一个数：多加（减）了一个数，或者加（减）的数不对。", shifted  # fmt: skip
 
@@ -197,6 +198,18 @@ def leaves(
         return {label: (got, right)}
     found = [leaves(g, r, (), name) for name, g, r in pairs or ()]
     return {k: x for one in found for k, x in one.items()} if pairs and None not in found else None  # fmt: skip
+
+
+def mislabeled(got: Sequence, right: Sequence) -> str | None:
+    """答文字的：每次该答甲时都答了乙，别的都对，就说是哪两个。"""
+    if not all(isinstance(x, str) for x in (*got, *right)):
+        return None
+    wrong = {(r, g) for g, r in zip(got, right) if g != r}
+    kept = {r for g, r in zip(got, right) if g == r}
+    if len(wrong) == 1 and not kept & {r for r, _ in wrong}:
+        (should, said) = wrong.pop()
+        return f"应当是“{should}”的，你都答了“{said}”；别的都对。"
+    return None
 
 
 def containers(

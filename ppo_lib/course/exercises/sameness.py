@@ -159,8 +159,13 @@ def explain_shape(result: np.ndarray, right: np.ndarray, returns: str) -> str:
         return text + "是不是有两个轴反了？"
     if result.size == right.size and right.squeeze().shape == result.squeeze().shape:
         return text + "长度是 1 的那一维多了或少了。"
-    if right.ndim == 1 and result.shape == right.shape * 2:
-        return text + "可能有 (n,) 和 (n, 1) 广播到了一起。"
+    if right.ndim and result.shape == (*right.shape, right.shape[-1]):
+        return (
+            text
+            + "可能有 (n,) 和 (n, 1) 广播到了一起，或者取下标时写了 x[:, i]，每一行都取遍了。"
+        )
+    if result.ndim > right.ndim:
+        return text + "是不是有一个轴还没有求和、求平均？"
     return text
 
 
