@@ -368,6 +368,7 @@ check_my_gae = FunctionExercise(
         "δ 多乘了 λ：λ 只乘在后一步的优势上。": lambda r, v, nv, d, u, g, lam: lam * one_env_gae(r, v, nv, d, u, g, lam),
         "δ 里 γV(s′) 的符号反了：加上到达的状态的价值。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, v, -nv, d, u, g, lam),
         "δ 里 V(s) 的符号反了：减去动身之前的价值。": lambda r, v, nv, d, u, g, lam: one_env_gae(r, -v, nv, d, u, g, lam),
+        "只加上了后一步的 δ；要加的是后一步的优势，它里面还有更后面的。": lambda r, v, nv, d, u, g, lam: td_error(r, v, nv, d, g) + g * lam * ~(d | u) * np.append(td_error(r, v, nv, d, g)[1:], 0),
         "优势不在这里标准化：要原来的大小。": lambda *args: (one_env_gae(*args) - one_env_gae(*args).mean()) / (one_env_gae(*args).std() + 1e-8),
     },
     praise="各段都对，终止和截断各断各的。",

@@ -406,6 +406,7 @@ check_arrival_rate = FunctionExercise(
         "你沿种子求了平均。要沿 episode 求，每个种子留一个数。": lambda e: 1 - e.episodes["truncated"].mean("seed"),
         "这是每个回合到没到；再沿 episode 求平均。": lambda e: ~e.episodes["truncated"],
         "这只说了有没有到过；要的是到达的回合占多少。": lambda e: (~e.episodes["truncated"]).any("episode"),
+        "有一个回合超时，你就算这个种子一次也没有到；要的是到达的回合占多少。": lambda e: 1 - e.episodes["truncated"].any("episode"),
         "这是平均回报；到没到终点，看 truncated。": lambda e: e.seed_means,
         "这是平均步数；到没到终点，看 truncated。": lambda e: e.episodes["episode_length"].mean("episode"),
     },

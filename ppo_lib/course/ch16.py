@@ -248,6 +248,7 @@ check_batch_normalize = FunctionExercise(
     advantage_inputs,
     {
         "平时都对；可是优势全部相等时得到了 NaN，分母上要加一个小量。": edited(normalize, "(advantage.std() + 1e-8)", "advantage.std()"),
+        "平均是整批的，标准差却是每个环境各自的：都要整批的。": lambda a: (a - a.mean()) / (a.std(0) + 1e-8),
         "你让每个环境各自标准化了；要对整批求一个平均、一个标准差。": lambda a: (a - a.mean(0)) / (a.std(0) + 1e-8),
         "你让每一步各自标准化了；要对整批求一个平均、一个标准差。": lambda a: (a - a.mean(1, keepdims=True)) / (a.std(1, keepdims=True) + 1e-8),
         "你只减了平均，没有除以标准差。": lambda a: a - a.mean(),

@@ -210,17 +210,21 @@ class FunctionExercise:
         return said or part_relation(samples, close, loosely)
 
     def misused(self, outcomes: list[Outcome]) -> str | None:
-        """结果（几样的，是不对的那一样）与哪一种把输入用错了的处处相同；没有就是 None。"""
+        """结果（几样的，是不对的那几样）与哪一种把输入用错了的处处相同；没有就是 None。"""
         places = [i for i, x in enumerate(self.expected) if x.error is None][::-1]  # 大的先看
         wrong = set().union(*(self.apart(outcomes[i], self.expected[i]) for i in places))
+        found = {}  # 哪几样 → 一句话
         for text, f in self.misuses.items():
             left = set(wrong)
             for i in places:
                 if left:
                     left -= self.apart(outcomes[i], self.outcome(f, i), left)
-            if left:
-                return text if left == wrong else f"“{'”、“'.join(sorted(left))}”不对：{text}"
-        return None
+            found.setdefault(frozenset(left), text)
+            if left == wrong:
+                break
+        most = max(found, key=len, default=())
+        name = "" if most == {""} else f"“{'”、“'.join(sorted(most))}”不对："
+        return name + found[most] if most else None
 
     def apart(self, got: Outcome, other: Outcome, everything: Iterable = ("",)) -> set[str]:
         """两个结果里，哪几样不同；拆不成一样一样，就算 everything 都不同。"""

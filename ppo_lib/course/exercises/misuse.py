@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-SAID = "你的结果，每一组输入上都与“{}”时应有的相同。"
+SAID = "每一组输入上，你的都与“{}”时应有的相同。"
 
 Change = tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]
 """（一句话，一组输入里换掉的：名字 → 换成的）。"""
@@ -36,7 +36,7 @@ def misuses(
 
 def changes(columns: dict[str, tuple]) -> Iterator[Change]:
     """能怎样换，先说简单的；columns：名字 → 各组输入里的。"""
-    kinds = {name: kind(column) for name, column in columns.items()}
+    kinds, seen = {name: kind(column) for name, column in columns.items()}, set()
     for name in columns:
         for text, f in ALONE[kinds[name]].items():
             yield text.format(name), lambda x, n=name, f=f: {n: f(x[n])}
@@ -49,12 +49,15 @@ def changes(columns: dict[str, tuple]) -> Iterator[Change]:
         shapes = [(np.shape(x), np.shape(y)) for x, y in zip(columns[a], columns[b])]
         if all(x == y for x, y in shapes):
             yield f"该用 {a} 的地方用了 {b}", lambda x, a=a, b=b: {a: x[b]}
-            if a < b:
-                yield f"{a} 和 {b} 用反了", lambda x, a=a, b=b: {a: x[b], b: x[a]}
             if kinds[a] == "真假":
                 yield f"{a} 里混进了 {b}", lambda x, a=a, b=b: {a: x[a] | x[b]}
+            if (b, a) in seen:
+                yield f"{b} 和 {a} 用反了", lambda x, a=a, b=b: {a: x[b], b: x[a]}
+            seen.add((a, b))
         elif all(y == () for _, y in shapes):
             yield f"{a} 先乘了 {b}", lambda x, a=a, b=b: {a: x[a] * x[b]}
+        if kinds[a] == "数" and all(y for _, y in shapes):
+            yield f"该用 {a} 的地方用了 {b} 的平均", lambda x, a=a, b=b: {a: 0 * x[a] + x[b].mean()}  # fmt: skip
 
 
 def kind(column: tuple) -> str:
@@ -81,6 +84,10 @@ ALONE = {
         "{0} 处处是 1，没有用到": lambda x: x * 0 + 1,
         "{0} 处处是 0，没有用到": lambda x: x * 0,
         "{0} 差一个负号": lambda x: -x,
+        "{0} 大了一倍": lambda x: 2 * x,
+        "{0} 小了一半": lambda x: x / 2,
+        "{0} 先平方了": lambda x: x * x,
+        "{0} 先取了绝对值": abs,
         "{0} 和 1 - {0} 弄反了": lambda x: 1 - x,
     },
     "整数": {"{0} 少 1": lambda x: x - 1, "{0} 多 1": lambda x: x + 1},

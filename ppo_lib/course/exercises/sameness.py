@@ -35,7 +35,9 @@ class Close:
         if isinstance(expected, str):
             return isinstance(got, str) and got == expected
         got, expected = as_array(got), as_array(expected)
-        return got is not None and got.shape == expected.shape and bool(self.near(got, expected).all())  # fmt: skip
+        if got is None or expected is None:
+            return False
+        return got.shape == expected.shape and bool(self.near(got, expected).all())  # fmt: skip
 
     def near(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
         """逐个位置：够不够近。"""
