@@ -354,6 +354,7 @@ check_necessary = FunctionExercise(
     {
         "反了：去掉它之后还过得了线的，是不必要的。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] >= line),
         "恰好等于线的算过了：低于线才算没过。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] <= line),
+        "反了：去掉它之后还过得了线的，是不必要的；恰好等于线的也算过了。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] > line),
         "成绩变差不等于不行；要看的是掉没掉到线下。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] < s[all_on]),
         "你找的是“单独打开它就够”的，那是充分。必要要看：别的都开着，只关掉它。": by_switch(lambda s, line, all_on, key: s[frozenset({key})] >= line),
         "你看的是只打开它一个时行不行。必要要看：别的都开着，只关掉它。": by_switch(lambda s, line, all_on, key: s[frozenset({key})] < line),

@@ -454,6 +454,7 @@ check_loss = Located(
     },
     more={
         "裁剪的范围写死成 0.2 了：用 bench.hyper.clip_eps。": edited(loss, "1 - hyper.clip_eps, 1 + hyper.clip_eps", "0.8, 1.2"),
+        "裁剪的范围是 1 - clip_eps 到 1 + clip_eps，你少了 1。": edited(loss, "1 - hyper.clip_eps, 1 + hyper.clip_eps", "-hyper.clip_eps, hyper.clip_eps"),
         "只裁剪了下界：上界是 1 + clip_eps。": edited(loss, ", 1 + hyper.clip_eps)", ")"),
         "只裁剪了上界：下界是 1 - clip_eps。": edited(loss, "1 - hyper.clip_eps, 1", "-jnp.inf, 1"),
         "裁剪的那一项忘了乘优势：两项都要乘。": edited(loss, "clipped * advantage", "clipped"),
@@ -680,17 +681,21 @@ def stopping_early(train):
     rollout = getattr(train, "__globals__", {}).get("rollout")
     if rollout is None or not hasattr(train, "__code__"):
         return train
-    lengths = []
+    lengths, used = [], []  # 各次采样的回合平均多长，用的参数
 
     def watched(*args, **named):
         sampled = rollout(*args, **named)
+        used.append(inspect.signature(rollout).bind(*args, **named).args[1])
         if seen := run(health, (sampled,)).value:  # 编译途中看不到数
             sound, length = seen
             lengths.append(length)
             if not sound:
                 raise Mistake(f"第 {len(lengths) - 1} 次更新（从 0 数）采样时，V 成了 NaN 或无穷大，不必再学。看前几次更新的 loss 和 learn：除以了 0，对 0 取了对数，还是每一步走得太大？")  # fmt: skip
             if len(lengths) == HALFWAY and (recent := np.mean(lengths[-5:])) < STUCK:
-                raise Mistake(f"做完一半（{HALFWAY} 次更新），一个回合平均只走 {recent:.0f} 步，就停在这里：随机的策略也走二十来步，写对的程序这时都过 100。前六题都过了吗？")  # fmt: skip
+                still = (
+                    "" if distance(used[-1], used[0]) else "你的 rollout 用的参数一直没有变。"
+                )
+                raise Mistake(f"做完一半（{HALFWAY} 次更新），一个回合平均只走 {recent:.0f} 步，就停在这里：随机的策略也走二十来步，写对的程序这时都过 100。{still}前六题都过了吗？")  # fmt: skip
         return sampled
 
     return rebound(train, rollout=watched)

@@ -66,17 +66,21 @@ function fits(field, answer, like) {
   return same && ["number", "choice", "shape"].includes(field.kind) && judgeField(field, answer)[0] === null;
 }
 
-// 不对的几格，填的恰好是这几格的答案，只是放错了格：说一句；不是就是空的。
+// 不对的几格，填的是不是别的格的答案，只是放错了格：是就说一句。
 function misplaced(fields, answers, wrong) {
-  const places = fields.flatMap((_, i) => (wrong[i] ? [i] : []));
-  const left = [...places];
+  const which = (bad) => fields.flatMap((_, i) => (wrong[i] === bad ? [i] : []));
+  const places = which(true);
+  const left = which(places.length > 1);
+  if (new Set(fields.map((field) => JSON.stringify(field.right))).size < fields.length) return "";
+  const owners = [];
   for (const i of places) {
     const owner = left.findIndex((j) => fits(fields[j], answers[i], fields[i]));
     if (owner < 0) return "";
-    left.splice(owner, 1);
+    owners.push(fields[left.splice(owner, 1)[0]].name);
   }
   const names = places.map((i) => fields[i].name).join("、");
-  return places.length > 1 ? `${names} 这 ${places.length} 格互相放错了：要填的都在，换一换位置。` : "";
+  if (places.length === 1) return `${names} 填的是 ${owners[0]} 的答案，那一格已经对了。`;
+  return `${names} 这 ${places.length} 格互相放错了：要填的都在，换一换位置。`;
 }
 
 // [对不对，给读者的话]

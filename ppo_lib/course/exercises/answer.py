@@ -438,20 +438,22 @@ def judge(spec: dict, answers: list) -> Verdict:
 
 
 def misplaced(fields: list, answers: list, wrong: list[bool]) -> str:
-    """不对的几格，填的恰好是这几格的答案，只是放错了格：说一句；不是就是空的。"""
+    """不对的几格，填的是不是别的格的答案，只是放错了格：是就说一句。"""
     places = [i for i, bad in enumerate(wrong) if bad]
-    left = list(places)
+    left = list(places) if len(places) > 1 else [j for j, bad in enumerate(wrong) if not bad]
+    if len({str(field.get("right")) for field in fields}) < len(fields):
+        return ""  # 有两格答案相同，说不清是谁的
+    owners = []
     for i in places:
         owner = next((j for j in left if fits(fields[j], answers[i], fields[i])), None)
         if owner is None:
             return ""
         left.remove(owner)
+        owners.append(fields[owner]["name"])
     names = "、".join(fields[i]["name"] for i in places)
-    return (
-        f"{names} 这 {len(places)} 格互相放错了：要填的都在，换一换位置。"
-        if len(places) > 1
-        else ""
-    )
+    if len(places) == 1:
+        return f"{names} 填的是 {owners[0]} 的答案，那一格已经对了。"
+    return f"{names} 这 {len(places)} 格互相放错了：要填的都在，换一换位置。"
 
 
 def fits(field: dict, answer: Any, like: dict) -> bool:
