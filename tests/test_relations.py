@@ -139,6 +139,11 @@ def test_what_a_wrong_blank_is_to_the_right_one(answers, said):
     assert not verdict and said in verdict.message, verdict
 
 
+def test_a_blank_that_takes_any_number_owns_no_answer():
+    both = AnswerExercise("两格", {"甲": Number(4.0), "乙": Number(None)}, "对。")
+    assert "乙" not in both(0, 7).message and both(4, 7)
+
+
 def test_transposed_tables_and_traits_of_the_inputs():
     assert "转置" in TABLE(lambda x: np.outer(x, x + 2).T).message
     verdict = HALF(lambda x, flag: x.sum() + 10 * flag.any())

@@ -60,10 +60,11 @@ function matches(field, answer, pattern) {
   return Math.abs(answer - pattern) <= 5e-3 * Math.max(Math.abs(pattern), 1e-3);
 }
 
-// 从 like 那一格拿来的答案，放在 field 这一格里对不对；两格要是同一种。
+// 从 like 那一格拿来的答案，放在 field 这一格里对不对；两格要是同一种，填什么都行的不算。
 function fits(field, answer, like) {
-  const same = field.kind === like.kind && equal(field.options, like.options);
-  return same && ["number", "choice", "shape"].includes(field.kind) && judgeField(field, answer)[0] === null;
+  if (field.kind !== like.kind || !equal(field.options, like.options)) return false;
+  const owned = field.kind === "number" ? "value" in field : (field.right ?? null) !== null;
+  return owned && field.kind !== "subset" && judgeField(field, answer)[0] === null;
 }
 
 // 不对的几格，填的是不是别的格的答案，只是放错了格：是就说一句。

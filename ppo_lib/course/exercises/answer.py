@@ -457,13 +457,11 @@ def misplaced(fields: list, answers: list, wrong: list[bool]) -> str:
 
 
 def fits(field: dict, answer: Any, like: dict) -> bool:
-    """从 like 那一格拿来的答案，放在 field 这一格里对不对；两格要是同一种。"""
-    same = all(field.get(key) == like.get(key) for key in ("kind", "options"))
-    return (
-        same
-        and field["kind"] in ("number", "choice", "shape")
-        and judge_field(field, answer)[0] is None
-    )
+    """从 like 那一格拿来的答案，放在 field 这一格里对不对；两格要是同一种，填什么都行的不算。"""
+    if field["kind"] != like["kind"] or field.get("options") != like.get("options"):
+        return False
+    owned = "value" in field if field["kind"] == "number" else field.get("right") is not None
+    return owned and field["kind"] != "subset" and judge_field(field, answer)[0] is None
 
 
 def inside(x: float, intervals: list) -> bool:
