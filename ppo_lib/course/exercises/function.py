@@ -206,8 +206,11 @@ class FunctionExercise:
             return said
         if not (samples := self.samples(outcomes)):
             return None
-        said = part_relation(samples, close) or self.misused(outcomes)
-        return said or part_relation(samples, close, loosely)
+        if said := part_relation(samples, close):
+            return said
+        if any(s.got.shape != s.right.shape for some in samples.values() for s in some):
+            return None
+        return self.misused(outcomes) or part_relation(samples, close, loosely)
 
     def misused(self, outcomes: list[Outcome]) -> str | None:
         """结果（几样的，是不对的那几样）与哪一种把输入用错了的处处相同；没有就是 None。"""
