@@ -72,21 +72,33 @@ def test_the_first_difference_names_update_function_and_field():
 
 
 def test_only_what_has_no_hope_is_stopped_halfway():
-    def train(lengths):
+    def train(lengths, moves=0.1):
         """第 i 次采样里，一个回合恰好 lengths[i] 步。"""
 
-        def rollout(i):
+        def rollout(bench, params, i):
             ended = np.arange(1, 2049) % lengths[i] == 0
             return None, None, dict(value=ended, terminated=ended, truncated=ended)
 
-        space = dict(rollout=rollout)
-        exec("def train():\n    for i in range(60):\n        rollout(i)", space)
+        space = dict(rollout=rollout, moves=moves)
+        exec(
+            "def train():\n    for i in range(60):\n        rollout(None, [1.0 + moves * i], i)",
+            space,
+        )
         return ch14.stopping_early(space["train"])
 
     train([22] * 40 + [60] * 20)()  # 起色来得晚
     train([60] * 50 + [10] * 10)()  # 后来才坏的，照常学完
-    with pytest.raises(Mistake, match="做完一半"):
+    with pytest.raises(Mistake, match="做完一半.*都过 100。前六题"):
         train([60] * 40 + [22] * 20)()
+    with pytest.raises(Mistake, match="参数一直没有变"):
+        train([22] * 60, moves=0.0)()
+
+
+def test_a_train_that_stands_still_or_returns_something_else():
+    bench = ch14.probe_bench("ConstantReward-probe")
+    assert "与起点的一样" in ch14.stands_still(lambda bench, n: bench.start.params, bench)
+    with pytest.raises(Mistake, match="你返回的是2 样东西"):
+        ch14.trained(lambda bench, n: (bench.start.params, n), bench, 1)
 
 
 @pytest.mark.slow

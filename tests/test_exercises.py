@@ -134,6 +134,7 @@ def test_whatever_comes_back_there_is_a_verdict(name, returned):
 def test_every_mutant_is_caught(name, monkeypatch):
     exercise = CHECKS[name]
     monkeypatch.setattr(exercise, "seconds", 5.0)
+    monkeypatch.setattr(exercise, "named", lambda outcomes: "认不认得出，是别的测试的事。")
     survivors = {change for change, mutant in mutants(exercise.reference) if exercise(mutant)}
     assert survivors == HARMLESS.get(name, set())
 

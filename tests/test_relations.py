@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppo_lib.course.exercises import FunctionExercise
+from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Shape
 from ppo_lib.course.exercises.relations import Sample, relation
 from ppo_lib.course.exercises.sameness import Close
 
@@ -65,6 +65,14 @@ HALF = FunctionExercise("一半对", lambda x, flag: x.sum(), lambda rng: ((x, f
         (lambda y, x, f, s: (y, "还有"), "第 1 样就是要的"),
         (lambda y, x, f, s: y + f, "多了一个 flag"),
         (lambda y, x, f, s: np.where(f, y + x**2, y), "不对的都在 flag 为真的位置，别处都对"),
+        (lambda y, x, f, s: grow(x, f, s**2), "scale 先平方了"),
+        (lambda y, x, f, s: grow(x, f, 2 * s), "多了一个 x × scale"),
+        (lambda y, x, f, s: grow(x, f, 1), "scale 处处是 1，没有用到"),
+        (lambda y, x, f, s: grow(x, ~f, s), "flag 的真假弄反了"),
+        (lambda y, x, f, s: grow(np.roll(x, 1), f, s), "x 用的是前一步的"),
+        (lambda y, x, f, s: grow(0 * x + x[0], f, s), "x 只用了第一份"),
+        (lambda y, x, f, s: y * len(x) ** 3, "都成正比"),
+        (lambda y, x, f, s: y + len(x) ** 3, "都只差同一个数"),
         (lambda y, x, f, s: y - 1, "忘了加 1"),  # 认得出的错，提示不变
         (lambda y, x, f, s: y + 0.1 * x**3, "应当是"),
     ],
@@ -87,6 +95,53 @@ def test_a_relation_that_holds_everywhere_is_said(change, said):
 def test_parts(answer, said):
     verdict = TWO(answer)
     assert not verdict and said in verdict.message, verdict
+
+
+WEIGHTED = FunctionExercise(
+    "两个系数", lambda x, a, b: (a * x + (1 - a), b * x**2 + (1 - b)), lambda rng: ((x, n / 9, n / 7) for x, _, n in inputs(rng)), {}, "对。", outputs=("一阶", "二阶"),
+)  # fmt: skip
+
+
+def test_the_part_where_an_input_is_misused():
+    verdict = WEIGHTED(lambda x, a, b: (a * x + (1 - a), a * x**2 + (1 - a)))
+    assert "“二阶”不对" in verdict.message and "该用 b 的地方用了 a" in verdict.message, verdict
+    verdict = WEIGHTED(lambda x, a, b: WEIGHTED.reference(x, b, a))
+    assert "“a 和 b 用反了”" in verdict.message, verdict
+
+
+def test_swapped_words():
+    grade = FunctionExercise(
+        "文字", lambda x: "高" if x > 1 else "中" if x > 0 else "低", lambda rng: ((n / 2,) for n in range(-3, 6)), {}, "对。"
+    )  # fmt: skip
+    verdict = grade(lambda x: "高" if x > 0 else "低")
+    assert "应当是“中”的，你都答了“高”；别的都对" in verdict.message, verdict
+    assert "应当返回文字" in grade(lambda x: 1).message
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (
+            ([3, 4, 1], 0.25, 60),
+            "对了 2 个。形状：第 2 维（从 0 数）不对，别的都对。再想一想。",
+        ),
+        (([4, 3, 2], 0.25, 60), "各维的长度都对，次序反了。再想一想。"),
+        (([24], 0.25, 60), "个数对，各维却并成了一维"),
+        (([3, 4, 2], 0.5, 60), "比例：这是应有的 2 倍。再算一算。"),
+        (([3, 4, 2], 0.75, 60), "比例：这是余下的那一份。再算一算。"),
+        (([3, 4, 2], 0.25, 61), "个数：多了 1。再算一算。"),
+        (([3, 4, 2], 60, 0.25), "比例、个数 这 2 格互相放错了"),
+    ],
+)
+def test_what_a_wrong_blank_is_to_the_right_one(answers, said):
+    fields = {"形状": Shape((3, 4, 2), hint="再想一想。"), "比例": Number(0.25, ratio=True), "个数": Number(60, tolerance=0)}  # fmt: skip
+    verdict = AnswerExercise("几格", fields, "对。")(*answers)
+    assert not verdict and said in verdict.message, verdict
+
+
+def test_a_blank_that_takes_any_number_owns_no_answer():
+    both = AnswerExercise("两格", {"甲": Number(4.0), "乙": Number(None)}, "对。")
+    assert "乙" not in both(0, 7).message and both(4, 7)
 
 
 def test_transposed_tables_and_traits_of_the_inputs():

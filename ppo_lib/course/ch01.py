@@ -135,6 +135,7 @@ check_final_score = FunctionExercise(
         "你用前一个值填了 NaN。图上那样连线，求平均时它会把旧的分数多算几遍。": lambda x: last(x.copy(data=x.to_pandas().ffill(axis=1))).mean("update"),
         "你先去掉了有 NaN 的更新，再取最后十分之一：只要一个种子缺，别的种子也跟着丢了。先取，再由每个种子各跳各的 NaN。": lambda x: x.dropna("update")[:, -(x.shape[1] // 10) :].mean("update"),
         "你去掉了最后的十分之一，留下的是前面的；要的正是最后的。": lambda x: x[:, : -(x.shape[1] // 10)].mean("update"),
+        "多取了一次：是最后 n 次更新，不是 n + 1 次。": lambda x: last(x, 1).mean("update"),
         "错开了一次：最后一次更新也要算进去。": lambda x: x[:, -(x.shape[1] // 10) - 1 : -1].mean("update"),
         "你取了中位数；要平均。": lambda x: last(x).median("update"),
     },

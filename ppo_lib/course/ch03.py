@@ -525,6 +525,7 @@ def check_overrides(overrides) -> str:
         )
     if after["参数动的次数"] != 4 * before["参数动的次数"]:
         raise Mistake(
-            f"参数动 {after['参数动的次数']} 次，应当是 {4 * before['参数动的次数']} 次。"
+            f"参数动 {after['参数动的次数']} 次，应当是 {4 * before['参数动的次数']} 次："
+            f"要原来的 4 倍，你的是 {after['参数动的次数'] / before['参数动的次数']:g} 倍。"
         )
     return "总步数、经验、小批次都不变，动的次数要变成四倍，就只能让每条经验多用几遍。"

@@ -376,6 +376,7 @@ check_kl_estimate = FunctionExercise(
         "逐个样本的值对了；再沿样本求平均。": lambda new, old: jnp.expm1(new - old) - (new - old),
         "你求了和；要对样本求平均。": lambda new, old: (jnp.expm1(new - old) - (new - old)).sum(),
         "ln r 的符号错了：k₃ 是 (r - 1) 减 ln r。": of_log_ratio(lambda x: jnp.expm1(x) + x),
+        "这是 r ln r：样本由旧策略采来时，它估计的是另一个方向，KL(新 ‖ 旧)。": of_log_ratio(lambda x: jnp.exp(x) * x),
         "这是 r ln r - (r - 1)，由新策略采样才用它；样本由旧策略采来，是 (r - 1) - ln r。": of_log_ratio(lambda x: jnp.exp(x) * x - jnp.expm1(x)),
         "r 是概率之比，即对数概率之差再取指数，不是两个对数概率相除。": lambda new, old: (new / old - 1 - jnp.log(new / old)).mean(),
         "先对每个样本算，再平均；你先平均了对数概率之差。": lambda new, old: jnp.expm1((new - old).mean()) - (new - old).mean(),

@@ -334,6 +334,7 @@ check_my_adam = FunctionExercise(
     adam_inputs,
     {
         "返回的 mu、nu 应当是修正之前的；修正过的只用在这一步，不往下传。": corrected_moments,
+        "少了一对括号：eps 要加在分母上，你加到了新的参数上。": lambda p, g, m, v, t, lr, a, b, e: (adam(p, g, m, v, t, lr, a, b, 0.0)[0] + e, *adam(p, g, m, v, t, lr, a, b, e)[1:]),
         "少了一对括号：eps 要加在分母上，你加到了除过之后的整步上。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a**t) / jnp.sqrt(v / (1 - b**t)) + e),
         "偏差修正里 beta**t 写成了 beta * t：是 t 次方，不是 t 倍。": wrong_adam(lambda m, v, t, a, b, e: m / (1 - a * t) / (jnp.sqrt(v / (1 - b * t)) + e)),
         "只返回了新的 param；两个矩下一步还要用，也要返回。": lambda *x: adam(*x)[0],
@@ -362,7 +363,7 @@ check_first_step = AnswerExercise(
                 0.9 / np.sqrt(0.9996): "从 0 起步，第一步里 g 前面的系数是 1 - β₁ 和 1 - β₂。",
                 np.sqrt(1 / 0.0004): "这是 β₁ = 0 时的倍数；分子还要乘 1 - β₁。",
                 0.1 / np.sqrt(0.001): "这是 β₂ = 0.999 的倍数；题目里是 0.9996。",
-                0.1: "0.1 是 m 里 g 的系数；还要除以 √v，它的系数不是 1。",
+                0.1: "0.1 是 m 里 g 的系数；还要除以 √v，它的系数不是 1：是 √(1 - β₂)，不是 √β₂。",
                 0.02: "0.02 是 √v 里 g 的系数；要的是 m/√v，是学习率的几倍（不乘学习率）。",
                 0.9 / 0.02: "分子用了 β₁：m 从 0 起步，第一步里 g 的系数是 1 - β₁。",
                 0.9 / 0.0004: "分子用了 β₁，分母也忘了开方。第一步里 g 的系数是 1 - β₁；分母是 √v。",
@@ -472,7 +473,8 @@ check_halves = FunctionExercise(
         "两半各用了自己的分母：分母里是平均进了这一步的 nu，两半共用。": lambda g, m, v, t, lr, a, b, e: (split_step(0 * g, m, v, t, lr, a, b, e)[0], split_step(g, m, 0 * v, t, lr, a, b, e)[1]),
         "第二样是整步；只要梯度推的那一半。": lambda *x: (split_step(*x)[0], sum(split_step(*x))),
     }
-    | {hint: halves_of(step) for hint, step in WRONG_STEPS.items()},
+    | {hint: halves_of(step) for hint, step in WRONG_STEPS.items() if "方向反了" not in hint}
+    | {"方向反了：两半是加到参数上的改变，前面有负号。": lambda *x: tuple(-half for half in split_step(*x))},
     praise="两半加起来就是整步。梯度是 0 的参数，动量那一半照样推着它走：第 7 章的“滑行”就是这样来的。",
     outputs=("动量推的", "梯度推的"),
     jax_arrays=True,

@@ -354,6 +354,7 @@ check_necessary = FunctionExercise(
     {
         "反了：去掉它之后还过得了线的，是不必要的。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] >= line),
         "恰好等于线的算过了：低于线才算没过。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] <= line),
+        "反了：去掉它之后还过得了线的，是不必要的；恰好等于线的也算过了。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] > line),
         "成绩变差不等于不行；要看的是掉没掉到线下。": by_switch(lambda s, line, all_on, key: s[all_on - {key}] < s[all_on]),
         "你找的是“单独打开它就够”的，那是充分。必要要看：别的都开着，只关掉它。": by_switch(lambda s, line, all_on, key: s[frozenset({key})] >= line),
         "你看的是只打开它一个时行不行。必要要看：别的都开着，只关掉它。": by_switch(lambda s, line, all_on, key: s[frozenset({key})] < line),
@@ -406,6 +407,7 @@ check_arrival_rate = FunctionExercise(
         "你沿种子求了平均。要沿 episode 求，每个种子留一个数。": lambda e: 1 - e.episodes["truncated"].mean("seed"),
         "这是每个回合到没到；再沿 episode 求平均。": lambda e: ~e.episodes["truncated"],
         "这只说了有没有到过；要的是到达的回合占多少。": lambda e: (~e.episodes["truncated"]).any("episode"),
+        "有一个回合超时，你就算这个种子一次也没有到；要的是到达的回合占多少。": lambda e: 1 - e.episodes["truncated"].any("episode"),
         "这是平均回报；到没到终点，看 truncated。": lambda e: e.seed_means,
         "这是平均步数；到没到终点，看 truncated。": lambda e: e.episodes["episode_length"].mean("episode"),
     },
@@ -433,6 +435,11 @@ def check_resumed(folder, run, evaluation) -> str:
         raise Mistake(
             f"还没有做完：做了 {run.update} 次更新，一共 {run.config.num_updates} 次。用 resume=True 接着训练。"
         )
+    kept = Path(folder).expanduser() / "policy.npz"
+    if kept.exists() and (reached := load_policy(kept).update) > run.update:
+        raise Mistake(
+            f"目录里训练到了第 {reached} 次更新，你交的 Run 只到第 {run.update} 次：要交后一次（resume=True 的）train 返回的。"
+        )
     if run.resumed_from == 0:
         raise Mistake(
             "这是一口气训练完的，没有断过。先让它停在半路，再用同一个 run_dir、resume=True 接上。"
@@ -441,7 +448,6 @@ def check_resumed(folder, run, evaluation) -> str:
         raise Mistake(
             "接上的时候已经做完了，没有剩下的可训练。换一个新的目录，先让它停在半路。"
         )
-    kept = Path(folder).expanduser() / "policy.npz"
     if not kept.exists():
         raise Mistake(
             "这个目录里没有训练存下的策略。两次 train 都要给 run_dir，交来的要是同一个目录。"

@@ -669,6 +669,7 @@ check_main_effect = FunctionExercise(
         "这是最高与最低的取值差多少，一个数；要每个取值一个数：比总平均高多少。": lambda s, key: main_effect(s, key).max() - main_effect(s, key).min(),
         "前一项求了和；种子和别的键要平均掉，再减总平均。": lambda s, key: s.sum([x for x in s.dims if x != key]) - s.mean(),
         "这是相邻两个取值之差；要每个取值比总平均高多少。": lambda s, key: main_effect(s, key).diff(key),
+        "你用的是中位数；两处都要用平均。": lambda s, key: s.median([x for x in s.dims if x != key]) - s.median(),
         "多除了标准差：主效应就是高出多少分。": lambda s, key: main_effect(s, key) / s.std(),
         "你减的是最后一个取值的平均；要减总平均。": lambda s, key: main_effect(s, key) - main_effect(s, key)[-1],
     },

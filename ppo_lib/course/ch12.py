@@ -534,6 +534,8 @@ check_my_holm = FunctionExercise(
         "次序变了：你返回的是从小到大排过的，要放回各自原来的位置。": edited(holm, "adjusted[order] =", "adjusted[:] ="),
         "放回原来的位置时弄反了：order[i] 说的是第 i 小的在哪里，所以是 adjusted[order] = …，不是 …[order]。": edited(holm, f"adjusted[order] = {CAPPED}", f"adjusted = {CAPPED}[order]"),
         "argsort 给出的不是名次，是“第几小的在哪里”，不能拿它当名次去乘。": lambda p: np.minimum(p * (len(p) - np.argsort(p)), 1),
+        "argsort 给出的不是名次，不能拿它当名次去乘；取较大者也要按从小到大的次序。": lambda p: np.minimum(np.maximum.accumulate(p * (len(p) - np.argsort(p))), 1),
+        "从小往大是取较大者（maximum），你取了较小者。": edited(holm, RUNNING, "np.minimum.accumulate(scaled)"),
         "你从大往小、依次取了较小者，那是 Hochberg 的办法；Holm 从小往大，取较大者。": edited(holm, RUNNING, DOWNWARDS),
         "这是 Benjamini-Hochberg 修正，它管的是看出的差别里误报占几成；Holm 管的是哪怕只有一个误报的机会。": edited(edited(holm, RUNNING, DOWNWARDS), FACTORS, "len(order) / np.arange(1, len(order) + 1)"),
         "要的是修正过的 p 值，不是“还算不算”。": lambda p: holm(p) < 0.05,

@@ -276,6 +276,8 @@ check_safe_loss = FunctionExercise(
     {
         "(batch, 1) 减 (batch,) 广播成了 (batch, batch)，别的形状也不报错。先把多出的一维去掉；求差之前，再查两者的形状相同。": lambda v, t: ((v - t) ** 2).mean(),
         "形状对不上时没有报错，照样广播了；squeeze() 不写轴，还会把每一个长度是 1 的维都去掉。求差之前，先查两者的形状相同。": lambda v, t: ((v.squeeze() - t) ** 2).mean(),
+        "squeeze() 不写轴，会把每一个长度是 1 的维都去掉：只有一个样本时，(1,) 成了 ()。写 squeeze(-1)，只在 value 是二维时用。": edited(edited(safe_loss, "value.ndim == 2", "True"), "squeeze(-1)", "squeeze()"),
+        "squeeze() 不写轴，只有一个样本时，(1,) 成了 ()；target 是不是一维的，也要查。": edited(edited(edited(safe_loss, "value.ndim == 2", "True"), "squeeze(-1)", "squeeze()"), " and target.ndim == 1", ""),
         "多出的一维去掉了；可是 (batch,) 对 (1,) 之类，没有报错，照样广播了。求差之前，先查两者的形状相同。": edited(safe_loss, "assert value.shape == target.shape and target.ndim == 1", "pass"),
         "形状相同，却不是一维，也要报错：再查 target.ndim 是 1。": edited(safe_loss, " and target.ndim == 1", ""),
         "你把 value 整个摊平了再比：(1, batch) 这样的形状也混了过去。只去掉最后的一维。": lambda v, t: safe_loss(v.ravel(), t),

@@ -19,7 +19,7 @@ import numpy as np
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.exercises import FunctionExercise, Mistake, edited, judged
 from ppo_lib.course.exercises.running import describe_error, run
-from ppo_lib.course.exercises.sameness import Close, explain, show
+from ppo_lib.course.exercises.sameness import Close, describe, explain, show
 from ppo_lib.course.from_scratch import (
     Bench,
     Draws,
@@ -296,6 +296,11 @@ def rollout_inputs(rng):
             yield bench, params, *earlier[:2], bench.draws(int(update))
 
 
+def stacked(function) -> bool:
+    """batch 的每一项是不是数组。"""
+    return all(hasattr(x, "shape") for x in function(*check_rollout.cases[0])[2].values())
+
+
 ARRIVED = "next_value = bench.policy(params, next_obs)[1]"
 AFTER_RESET = (
     "next_value = bench.policy(params, jnp.where((terminated | truncated)[:, None], "
@@ -327,12 +332,21 @@ check_rollout = Located(
         "每一步都用了第 0 步的钥匙：走第 t 步用 draws.step_keys[t]。": edited(rollout, "draws.step_keys[t]", "draws.step_keys[0]"),
         "每次换上的都是第 0 步备好的开头：第 t 步用 draws.fresh_obs[t]、draws.fresh_state 的第 t 步。": edited(edited(rollout, "draws.fresh_obs[t]", "draws.fresh_obs[0]"), "fresh[t]", "fresh[0]"),
         "终止的那一步，next_value 你填了 0。照样填到达的状态的 V：终止之后不接它，是 gae 的事。": edited(rollout, ARRIVED, f"{ARRIVED} * ~terminated"),
+        "回合一结束，next_value 你就填了 0。照样填到达的状态的 V：截断的那一步要接它。": edited(rollout, ARRIVED, f"{ARRIVED} * ~(terminated | truncated)"),
+        "换开头时，观测每次换上的都是第 0 步备好的：要第 t 步的 draws.fresh_obs[t]。": edited(rollout, "draws.fresh_obs[t]", "draws.fresh_obs[0]"),
+        "换开头时，状态每次换上的都是第 0 步备好的：要 draws.fresh_state 的第 t 步。": edited(rollout, "fresh[t]", "fresh[0]"),
+        "换开头时，观测的两样弄反了：结束了的换成 draws.fresh_obs[t]，其余留着走到的。": edited(rollout, "draws.fresh_obs[t], next_obs)", "next_obs, draws.fresh_obs[t])"),
+        "换开头时，状态的两样弄反了：结束了的换成备好的，其余留着走到的。": edited(rollout, "jnp.where(ended, fresh[t], old)", "jnp.where(ended, old, fresh[t])"),
+        "没有从传进来的 obs 和 state 出发，回到了 bench.start：接着上一次采样走。": edited(rollout, "    rows = []", "    rows, obs, state = [], bench.start.env.obs, bench.start.env.state"),
+        "没有从传进来的 obs 出发，回到了 bench.start.env.obs：接着上一次采样走。": edited(rollout, "    rows = []", "    rows, obs = [], bench.start.env.obs"),
+        "用了 bench.start.params；要用传进来的 params，它会越学越好。": edited(edited(rollout, "policy(params, obs)", "policy(bench.start.params, obs)"), "policy(params, next_obs)", "policy(bench.start.params, next_obs)"),
         "log_prob 里混进了噪声：噪声只用来选动作，记下的是策略自己的对数概率。": edited(rollout, "log_prob = log_probs[", "log_prob = (log_probs + draws.noise[t])["),
         "log_prob 记的是最大的那个；要选中的动作的。": edited(rollout, "log_probs[jnp.arange(len(action)), action]", "log_probs.max(axis=-1)"),
         "log_prob 记了每个动作的；只要选中的那一个，(num_steps, num_envs)。": edited(rollout, "log_probs[jnp.arange(len(action)), action]", "log_probs"),
         "terminated 里混进了截断：两个标志要分开记，gae 对它们的处理不同。": edited(rollout, "terminated=terminated", "terminated=terminated | truncated"),
         "少走了一步：一共 num_steps 步。": edited(rollout, "bench.cfg.num_steps", "bench.cfg.num_steps - 1"),
     },
+    rules={"数都对；batch 的每一项要用 jnp.stack 变成一个数组，不能是列表。": stacked},
     praise="每一个字段都与库里采的相同，终止和截断之后都换上了新的开头。",
     outputs=("最后的 obs", "最后的 state", "batch"),
     describe=on_bench(0),
@@ -382,10 +396,14 @@ check_gae = Located(
     more={
         "目标应当是优势加 V(s)，你减了。": edited(gae, "return advantage, advantage + value", "return advantage, advantage - value"),
         "目标应当加上这一步的 V(s)，你加的是 V(s')。": lambda r, v, nv, *x: (gae(r, v, nv, *x)[0], gae(r, v, nv, *x)[0] + nv),
+        "两处的标志用反了：δ 里只看终止，递推里终止和截断都要看。": edited(edited(gae, DELTA, "gamma * next_value * (1 - (terminated | truncated))"), CARRY_ON, "carry_on = 1 - terminated"),
+        "断开的位置错了一步：第 t 步要看第 t 步自己的结束标志，你看的是第 t+1 步的。": edited(gae, "carry_on[t] *", "carry_on[min(t + 1, len(delta) - 1)] *"),
+        "断开的位置错了一步：第 t 步要看第 t 步自己的结束标志，你看的是第 t-1 步的。": edited(gae, "carry_on[t] *", "carry_on[t - 1] *"),
         "两处都没有断开：δ 里终止之后仍接了 V(s')，优势也跨过了回合。": edited(edited(gae, DELTA, "gamma * next_value"), CARRY_ON, "carry_on = 1 - (terminated & False)"),
         "目标只看了一步（r + γV(s')）；应当是优势加 V(s)。": edited(gae, "return advantage, advantage + value", "return advantage, delta + value"),
         "δ 里忘了减 V(s)。": edited(gae, f"reward + {DELTA} - value", f"reward + {DELTA}"),
         "递推里 γ 和 λ 都没有乘。": edited(gae, "gamma * gae_lambda * carry_on", "carry_on"),
+        "最后一步后面没有优势可接，从 0 开始往前推；V(s') 已经在 δ 里了。": edited(gae, "jnp.zeros_like(delta[0])", "next_value[-1]"),
         "优势不在这里标准化：那是 loss 在小批次里做的。": lambda *x: ((gae(*x)[0] - gae(*x)[0].mean()) / (gae(*x)[0].std() + 1e-8), gae(*x)[1]),
     },
     praise="终止和截断各断各的，几个环境互不相干。",
@@ -436,8 +454,14 @@ check_loss = Located(
     },
     more={
         "裁剪的范围写死成 0.2 了：用 bench.hyper.clip_eps。": edited(loss, "1 - hyper.clip_eps, 1 + hyper.clip_eps", "0.8, 1.2"),
+        "裁剪的范围是 1 - clip_eps 到 1 + clip_eps，你少了 1。": edited(loss, "1 - hyper.clip_eps, 1 + hyper.clip_eps", "-hyper.clip_eps, hyper.clip_eps"),
+        "只裁剪了下界：上界是 1 + clip_eps。": edited(loss, ", 1 + hyper.clip_eps)", ")"),
+        "只裁剪了上界：下界是 1 - clip_eps。": edited(loss, "1 - hyper.clip_eps, 1", "-jnp.inf, 1"),
+        "裁剪的那一项忘了乘优势：两项都要乘。": edited(loss, "clipped * advantage", "clipped"),
+        "不裁剪的那一项忘了乘优势：两项都要乘。": edited(loss, "ratio * advantage, clipped", "ratio, clipped"),
         "价值损失用的是采样时记下的 value，参数怎样动都不影响它；要用现在的参数重算的 V。": edited(loss, "0.5 * (value - ", '0.5 * (minibatch["value"] - '),
         "Critic 学的是目标 minibatch[\"target\"]，不是优势。": edited(loss, 'minibatch["target"]', 'minibatch["advantage"]'),
+        "价值损失忘了平方。": edited(loss, ' ** 2\n', "\n"),
         "价值损失是差的平方，不是差的绝对值。": edited(loss, '0.5 * (value - minibatch["target"]) ** 2', '0.5 * abs(value - minibatch["target"])'),
         "价值损失的符号反了：V 与目标差得越远，损失应当越大。": edited(loss, "+ hyper.vf_coef", "- hyper.vf_coef"),
         "熵要对所有动作求和 -Σ p ln p；你只用了选中的那个动作的 -ln p。": edited(loss, "-(jnp.exp(log_probs) * log_probs).sum(axis=-1)", "-log_prob"),
@@ -558,11 +582,36 @@ def learned(bench: Bench, params, name: str) -> np.ndarray:
     return np.asarray(value if ANSWERS[name][0] == "V" else jnp.exp(log_probs[:, -1]))
 
 
+def trained(train, bench: Bench, num_updates: int):
+    """train 返回的参数；返回的不是参数，说它是什么。"""
+    params = train(bench, num_updates)
+    if jax.tree.structure(params) != jax.tree.structure(bench.start.params):
+        raise Mistake(f"train 要返回学完之后的 params，样子与 bench.start.params 相同；你返回的是{describe(params)}。")  # fmt: skip
+    return params
+
+
+def stands_still(train, bench: Bench) -> str:
+    """没有学会的 train，参数是不是没有动过，或者做几次更新都一样：是就说一句。"""
+    few, more = (trained(train, bench, n) for n in (8, 16))
+    if distance(few, more):
+        return ""
+    if distance(more, bench.start.params):
+        return "做 8 次更新和做 16 次，你的 train 返回的参数一样。"
+    return "你的 train 返回的参数与起点的一样，一点没有动。"
+
+
+def runs_away(bench: Bench, name: str, got: np.ndarray) -> str:
+    """学到的是不是比没有学时离答案还远得多：是就说一句。"""
+    before = learned(bench, bench.start.params, name)
+    apart = [abs(x - ANSWERS[name][1]).max() for x in (got, before)]
+    return "越学离答案越远：看正负号（updates 是加到 params 上的；损失里各项的正负）。" if apart[0] > 2 * apart[1] else ""  # fmt: skip
+
+
 def first_failure(train) -> tuple[int, np.ndarray] | None:
     """由低到高爬梯子，返回没过的那一级（从 1 数）和学到的数；七级都过就是 None。"""
     for level, name in enumerate(LADDER, 1):
         bench = probe_bench(name)
-        got = learned(bench, train(bench, bench.cfg.num_updates), name)
+        got = learned(bench, trained(train, bench, bench.cfg.num_updates), name)
         if not (abs(got - ANSWERS[name][1]) < NEAR).all():
             return level, got
     return None
@@ -576,10 +625,10 @@ def check_ladder(train) -> str:
         return "七级都过了。"
     level, got = failure
     name, (what, suspect) = list(LADDER.items())[level - 1]
-    kind, answer = ANSWERS[name]
+    bench, (kind, answer) = probe_bench(name), ANSWERS[name]
     raise Mistake(
         f"第 {level} 级没过（{what}）：{kind} 应当是 {show(answer)}，你学到的是 {show(got.round(2))}。"
-        f"先怀疑：{suspect}。"
+        f"{stands_still(train, bench)}{runs_away(bench, name, got)}先怀疑：{suspect}。"
     )
 
 
@@ -632,17 +681,21 @@ def stopping_early(train):
     rollout = getattr(train, "__globals__", {}).get("rollout")
     if rollout is None or not hasattr(train, "__code__"):
         return train
-    lengths = []
+    lengths, used = [], []  # 各次采样的回合平均多长，用的参数
 
     def watched(*args, **named):
         sampled = rollout(*args, **named)
+        used.append(inspect.signature(rollout).bind(*args, **named).args[1])
         if seen := run(health, (sampled,)).value:  # 编译途中看不到数
             sound, length = seen
             lengths.append(length)
             if not sound:
                 raise Mistake(f"第 {len(lengths) - 1} 次更新（从 0 数）采样时，V 成了 NaN 或无穷大，不必再学。看前几次更新的 loss 和 learn：除以了 0，对 0 取了对数，还是每一步走得太大？")  # fmt: skip
             if len(lengths) == HALFWAY and (recent := np.mean(lengths[-5:])) < STUCK:
-                raise Mistake(f"做完一半（{HALFWAY} 次更新），一个回合平均只走 {recent:.0f} 步，就停在这里：随机的策略也走二十来步，写对的程序这时都过 100。前六题都过了吗？")  # fmt: skip
+                still = (
+                    "" if distance(used[-1], used[0]) else "你的 rollout 用的参数一直没有变。"
+                )
+                raise Mistake(f"做完一半（{HALFWAY} 次更新），一个回合平均只走 {recent:.0f} 步，就停在这里：随机的策略也走二十来步，写对的程序这时都过 100。{still}前六题都过了吗？")  # fmt: skip
         return sampled
 
     return rebound(train, rollout=watched)
@@ -652,9 +705,10 @@ def stopping_early(train):
 def check_cartpole(train) -> str:
     """练习 14.7：CartPole，20 万步；没有希望的，做到一半就停。"""
     bench = make_bench(CARTPOLE)
-    score = evaluated(bench, stopping_early(train)(bench, bench.cfg.num_updates))
+    score = evaluated(bench, trained(stopping_early(train), bench, bench.cfg.num_updates))
     if score < PASSING:
-        raise Mistake(f"学完之后平均只有 {score:.0f} 分，应当过 {PASSING}。前六题都过了吗？")
+        still = stands_still(train, bench)
+        raise Mistake(f"学完之后平均只有 {score:.0f} 分，应当过 {PASSING}。{still}前六题都过了吗？")  # fmt: skip
     return f"你写的 PPO 学会了 CartPole：{EPISODES} 个回合平均 {score:.0f} 分。"
 
 

@@ -81,23 +81,40 @@ def judge_predictions(prediction, scores: dict[str, np.ndarray]) -> list[tuple]:
 
 # ---------------------------------------------------------------- 练习
 
-SIX_KEYS = ("gamma", "gae_lambda", "ent_coef", "num_envs", "bootstrap_truncation", "max_grad_norm")  # fmt: skip
-"""练习 16.1 的六个键。"""
+SIX_KEYS = {
+    "gamma": "gamma 定奖励随时间打几折，任务因它而变",
+    "gae_lambda": "gae_lambda 在优势估计的偏差和方差之间取舍，任务不变",
+    "ent_coef": "ent_coef 是熵那一项的系数，管策略有多随机",
+    "num_envs": "num_envs 定数组的形状",
+    "bootstrap_truncation": "bootstrap_truncation 定超时的那一步接不接 V",
+    "max_grad_norm": "max_grad_norm 管梯度最长多长",
+}
+"""练习 16.1 的六个键，各管什么。"""
+
+
+def key_for(key: str, hint: str, **wrong: str) -> Choice:
+    """一种现象由 key 管；选了别的键，先说那个键管什么。"""
+    told = {
+        other: f"{what}，说的不是这一条。{hint}"
+        for other, what in SIX_KEYS.items()
+        if other != key
+    }
+    return Choice(key, tuple(SIX_KEYS), told | wrong)
+
 
 check_keys = AnswerExercise(
     "练习 16.1：六种现象，各由哪个键管",
     {
-        1: Choice("ent_coef", SIX_KEYS, hint="想让策略保持随机，损失里有一项专门管它。"),
-        2: Choice("bootstrap_truncation", SIX_KEYS, hint="超时不是终止：要不要接上 V，由一个开关决定。"),
-        3: Choice(
+        1: key_for("ent_coef", "想让策略保持随机，损失里有一项专门管它。"),
+        2: key_for("bootstrap_truncation", "超时不是终止：要不要接上 V，由一个开关决定。"),
+        3: key_for(
             "num_envs",
-            SIX_KEYS,
-            {"bootstrap_truncation": "改它也要重新编译，不过另有一条说的就是它；还有一个键，改变数组的形状。"},
-            hint="另外五个键里，四个只是程序的输入，一个是开关；改变数组形状的是哪个？",
+            "另外五个键里，四个只是程序的输入，一个是开关；改变数组形状的是哪个？",
+            bootstrap_truncation="改它也要重新编译，不过另有一条说的就是它；还有一个键，改变数组的形状。",
         ),
-        4: Choice("gamma", SIX_KEYS, hint="管奖励随时间打折的，不是管估计方式的。"),
-        5: Choice("gae_lambda", SIX_KEYS, hint="在偏差和方差之间取舍的，是 GAE 的那个系数。"),
-        6: Choice("max_grad_norm", SIX_KEYS, hint="它管的是梯度的长度，与概率比的裁剪无关。"),
+        4: key_for("gamma", "管奖励随时间打折的，不是管估计方式的。"),
+        5: key_for("gae_lambda", "在偏差和方差之间取舍的，是 GAE 的那个系数。"),
+        6: key_for("max_grad_norm", "它管的是梯度的长度，与概率比的裁剪无关。"),
     },
     praise="六条都对。",
 )  # fmt: skip
@@ -128,14 +145,14 @@ check_order = AnswerExercise(
 
 
 SOURCES = {
-    "S": "Sutton 与 Barto 式 (6.5)",
-    "G16": "GAE 论文式 (16)",
-    "P6": "PPO 论文式 (6)",
-    "P7": "PPO 论文式 (7)",
-    "P9": "PPO 论文式 (9)",
-    "A1": "Adam 论文算法 1",
+    "S": "Sutton 与 Barto 式 (6.5)，它写的是时序差分误差",
+    "G16": "GAE 论文式 (16)，它把各步的时序差分误差加权加起来",
+    "P6": "PPO 论文式 (6)，它是不裁剪的目标，概率比乘优势",
+    "P7": "PPO 论文式 (7)，它取裁剪的和不裁剪的两项里较小的",
+    "P9": "PPO 论文式 (9)，它把目标、价值损失和熵加在一起",
+    "A1": "Adam 论文算法 1，它写的是优化器的一步",
 }
-"""练习 16.3 的代号。"""
+"""练习 16.3 的代号，各是哪里的什么。"""
 
 check_sources = AnswerExercise(
     "练习 16.3：六个函数，各出自哪里",
@@ -231,6 +248,7 @@ check_batch_normalize = FunctionExercise(
     advantage_inputs,
     {
         "平时都对；可是优势全部相等时得到了 NaN，分母上要加一个小量。": edited(normalize, "(advantage.std() + 1e-8)", "advantage.std()"),
+        "平均是整批的，标准差却是每个环境各自的：都要整批的。": lambda a: (a - a.mean()) / (a.std(0) + 1e-8),
         "你让每个环境各自标准化了；要对整批求一个平均、一个标准差。": lambda a: (a - a.mean(0)) / (a.std(0) + 1e-8),
         "你让每一步各自标准化了；要对整批求一个平均、一个标准差。": lambda a: (a - a.mean(1, keepdims=True)) / (a.std(1, keepdims=True) + 1e-8),
         "你只减了平均，没有除以标准差。": lambda a: a - a.mean(),
@@ -349,6 +367,7 @@ check_compare = FunctionExercise(
         "0.05 和 0.95 两个分位数之间是 90%；95% 的是 0.025 和 0.975。": edited(compare_two, LIMITS, "[0.05, 0.95]"),
         "区间太窄：加减一个标准误，只有约 68%。": edited(compare_two, LIMITS, "[0.16, 0.84]"),
         "你由两组各自的区间相减，太宽了。要每次重抽算一个差，再取差的分位数。": from_two_intervals,
+        "上下界是第一组自己的区间；要的是两组之差的。": lambda ours, base: (iqm(ours) - iqm(base), *np.add(compare_by(iqm, (True, False))(ours, base)[1:], iqm(base))),
         "你把两组合在一起重抽了，区间就总在 0 的两边。两组要各自重抽。": from_one_pool,
         "两组重抽时用了同样的随机数（同一个种子），抽到的位置就一样。随机数发生器只造一个，两组轮流用它。": from_same_picks,
         "这是单个种子之差的范围；要的是四分位均值之差的范围。": from_single_seeds,

@@ -28,7 +28,8 @@ function equal(a, b) {
 }
 
 function firstHint(field, match) {
-  return (field.wrong.find(match) ?? [field.hint]).at(-1);
+  const told = field.wrong.find(match);
+  return told ? told.at(-1) : (field.usual?.find(match) ?? [""]).at(-1) + field.hint;
 }
 
 // 一格：[错在哪里，附注]；对了，前一样是 null。
@@ -59,6 +60,30 @@ function matches(field, answer, pattern) {
   return Math.abs(answer - pattern) <= 5e-3 * Math.max(Math.abs(pattern), 1e-3);
 }
 
+// 从 like 那一格拿来的答案，放在 field 这一格里对不对；两格要是同一种，填什么都行的不算。
+function fits(field, answer, like) {
+  if (field.kind !== like.kind || !equal(field.options, like.options)) return false;
+  const owned = field.kind === "number" ? "value" in field : (field.right ?? null) !== null;
+  return owned && field.kind !== "subset" && judgeField(field, answer)[0] === null;
+}
+
+// 不对的几格，填的是不是别的格的答案，只是放错了格：是就说一句。
+function misplaced(fields, answers, wrong) {
+  const which = (bad) => fields.flatMap((_, i) => (wrong[i] === bad ? [i] : []));
+  const places = which(true);
+  const left = which(places.length > 1);
+  if (new Set(fields.map((field) => JSON.stringify(field.right))).size < fields.length) return "";
+  const owners = [];
+  for (const i of places) {
+    const owner = left.findIndex((j) => fits(fields[j], answers[i], fields[i]));
+    if (owner < 0) return "";
+    owners.push(fields[left.splice(owner, 1)[0]].name);
+  }
+  const names = places.map((i) => fields[i].name).join("、");
+  if (places.length === 1) return `${names} 填的是 ${owners[0]} 的答案，那一格已经对了。`;
+  return `${names} 这 ${places.length} 格互相放错了：要填的都在，换一换位置。`;
+}
+
 // [对不对，给读者的话]
 function judge(spec, answers) {
   const { fields } = spec;
@@ -67,10 +92,11 @@ function judge(spec, answers) {
   const hints = fields.map((field, i) => judgeField(field, answers[i]));
   const wrong = hints.findIndex(([hint]) => hint !== null);
   if (wrong < 0) return [true, spec.praise + hints.map(([, note]) => note).join("")];
+  const moved = misplaced(fields, answers, hints.map(([hint]) => hint !== null));
   const right = hints.filter(([hint]) => hint === null).length;
   const count = right && fields.length > 2 ? `对了 ${right} 个。` : "";
   const name = fields.length > 1 ? `${fields[wrong].name}：` : "";
-  return [false, count + name + hints[wrong][0]];
+  return [false, count + moved + name + hints[wrong][0]];
 }
 
 // ---- 框。每个返回 {read, fill}：读出答案，摆上从前填的（框里的原样）

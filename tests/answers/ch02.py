@@ -99,7 +99,7 @@ WRONG = {
         (lambda lp, f, w, b: np.asarray(w * lp * (f - b)).sum(1).mean(), "求导"),
         (lambda lp, f, w, b: float((w * lp * (f - b)).sum(1).mean()), "求导"),
         (lambda lp, f, w, b: 0.0, "结果应当随输入变"),
-        (lambda lp, f, w, b: (w * (f - b)).sum(1).mean(), "应当是"),
+        (lambda lp, f, w, b: (w * (f - b)).sum(1).mean(), "log_prob 处处是 1，没有用到"),
         (lambda lp, f, w, b: (w * lp * (f - b)).sum(1).mean().item(), "却是 0"),
         (lambda lp, f, w, b: w.sum() and None, "没有返回值"),
     ],

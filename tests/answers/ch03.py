@@ -128,7 +128,7 @@ WRONG = {
         (("四",), "不是一个数"),
     ],
     "check_judgement": [
-        (by_numbers, "应当是 '看不出差别'，你的是 一个数"),
+        (by_numbers, "应当返回文字，例如 '看不出差别'；你返回的是一个数"),
         (by_spread, "组输入里对了"),
         *((at_level(level), "窄") for level in (0.8, 0.85, 0.9, 0.92)),
         *((at_level(level), "组输入里对了") for level in (0.68, 0.98)),
@@ -142,7 +142,7 @@ WRONG = {
         *((by_test(test), "组输入里对了") for test in (stats.ks_2samp, stats.mannwhitneyu)),
         (by_test(stats.ttest_ind), "失手"),
         (lambda ours, base: "更好", "应当是"),
-        (lambda ours, base: difference_interval(ours, base)[1] > 0, "应当是"),
+        (lambda ours, base: difference_interval(ours, base)[1] > 0, "应当返回文字"),
         (lambda ours, base: print(ours), "print"),
         (lambda ours, base: ours.difference(base), "没有 difference 这个属性"),
         (lambda ours: "变好", "你的函数收 1 个"),

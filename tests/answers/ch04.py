@@ -150,7 +150,7 @@ WRONG = {
             ),
             "不是每行的最大值",
         ),
-        (lambda z, a: pick(jax.nn.log_softmax(2 * z), a), "应当是"),
+        (lambda z, a: pick(jax.nn.log_softmax(2 * z), a), "logits 大了一倍"),
         (lambda z, a: pick(jax.nn.log_softmax(z), a)[:, None], "形状成了 (batch, 1)"),
         (lambda z, a: jax.nn.log_softmax(z)[0], "应当是"),
         (lambda z, a: pick(jax.nn.log_softmax(jnp.clip(z, -50, 50)), a), "应当是"),

@@ -61,7 +61,7 @@ WRONG = {
         ((...,), "换成你的答案"),
     ],
     "check_my_objective": [
-        (lambda r, a, e: clipped_objective(r, a, 2 * e), "应当是"),
+        (lambda r, a, e: clipped_objective(r, a, 2 * e), "clip_eps 大了一倍"),
         (lambda r, a, e: clipped_objective(r, a, 0.2), "clip_eps 都是 0.2"),
         (dual_clip, "应当是"),
         (lambda r, a, e: jax.lax.stop_gradient(clipped_objective(r, a, e)), "stop_gradient"),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import re
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,13 +70,8 @@ class Number:
     def spec(self) -> dict:
         """``right`` 和 ``wrong`` 都是区间 [下界, 上界]，先看 right，再依次看 wrong。"""
         if self.value is None:
-            return {"kind": "number", "right": [[-1e300, 1e300]], "coarse": [], "wrong": [], "hint": ""}  # fmt: skip
+            return {"kind": "number", "right": [[-1e300, 1e300]], "coarse": [], "wrong": [], "usual": [], "hint": ""}  # fmt: skip
         within = 5e-3 * abs(self.value) if self.tolerance is None else self.tolerance
-        wrong = {float(x): hint for x, hint in self.wrong.items()}
-        if self.ratio:
-            wrong.setdefault(100 * self.value, "比例写成 0 到 1 之间的数，或者带上百分号。")
-        if self.value:
-            wrong.setdefault(-self.value, "符号反了。")
         coarse = []
         if self.tolerance != 0 and self.value:
             digits = COARSE - 1 - math.floor(math.log10(abs(self.value)))
@@ -85,13 +81,38 @@ class Number:
             "value": float(self.value),
             "right": [self.interval(self.value, within)],
             "coarse": coarse,
-            "wrong": [
-                [*self.interval(x, min(1e-2 * abs(x), abs(x - self.value) / 2) if self.tolerance != 0 else 0), hint]
-                for x, hint in wrong.items()
-                if x != self.value
-            ],
+            "wrong": [[*self.near(x), hint] for x, hint in self.wrong.items() if x != self.value],
+            "usual": [[*self.near(x), said] for x, said in self.usual() if x != self.value],
             "hint": self.hint,
         }  # fmt: skip
+
+    def usual(self) -> Iterator[tuple[float, str]]:
+        """哪道题都可能的错：错的数，和它与正确的数的关系；数个数的（tolerance 是 0），小的不说倍数。"""
+        value, exact = self.value, self.tolerance == 0
+        if self.ratio:
+            yield 100 * value, "比例写成 0 到 1 之间的数，或者带上百分号。"
+            yield 1 - value, "这是余下的那一份。"
+        if exact:
+            yield value + 1, "多了 1。"
+            yield value - 1, "少了 1。"
+        if not value:
+            return
+        yield -value, "符号反了。"
+        if not exact:
+            yield float(f"{value:.0e}"), f"只写了一位有效数字，太粗了：至少写 {COARSE} 位。"
+        if exact and abs(value) < 12:
+            return
+        for times in (2, 3, 4, 10, 100, 1000):
+            yield times * value, f"这是应有的 {times} 倍。"
+            yield value / times, f"这是应有的 {times} 分之一。"
+        yield 1 / value, "上下颠倒了。"
+        yield value * abs(value), "这是应有的平方。"
+        yield math.copysign(abs(value) ** 0.5, value), "这是应有的平方根。"
+
+    def near(self, x: float) -> list[float]:
+        """错的数 x 的区间：写得粗一点也认，但到不了正确的数。"""
+        exact = self.tolerance == 0
+        return self.interval(x, 0 if exact else min(1e-2 * abs(x), abs(x - self.value) / 2))
 
     @staticmethod
     def interval(x: float, within: float) -> list[float]:
@@ -153,13 +174,13 @@ class Subset:
     def spec(self) -> dict:
         """依次看 ``wrong``（整个选法）、``extra``、``missing``，都没有说到就是 ``hint``。"""
         place = {x: i for i, x in enumerate(self.options)}
+        rest = frozenset(self.options) - frozenset(self.value)
+        wrong = {rest: "反了：你选的恰好是不该选的那几个。"} | dict(self.wrong)
         return {
             "kind": "subset",
             "options": [label(x) for x in self.options],
             "right": sorted(place[x] for x in self.value),
-            "wrong": [
-                [sorted(place[x] for x in some), hint] for some, hint in self.wrong.items()
-            ],
+            "wrong": [[sorted(place[x] for x in some), hint] for some, hint in wrong.items()],
             "extra": [[place[x], hint] for x, hint in self.extra.items()],
             "missing": [[place[x], hint] for x, hint in self.missing.items()],
             "hint": self.hint,
@@ -197,8 +218,22 @@ class Shape:
             "kind": "shape",
             "right": list(self.value),
             "wrong": [[list(shape), hint] for shape, hint in self.wrong.items()],
+            "usual": [[list(shape), said] for shape, said in self.usual() if shape != tuple(self.value)],
             "hint": self.hint,
-        }
+        }  # fmt: skip
+
+    def usual(self) -> Iterator[tuple[tuple[int, ...], str]]:
+        """哪道题都可能的错：错的形状，和它错在哪里。"""
+        right = tuple(self.value)
+        for other in itertools.permutations(right):
+            yield other, "各维的长度都对，次序反了。"
+        yield (*right, 1), "后面多了长度是 1 的一维。"
+        yield (math.prod(right),), "个数对，各维却并成了一维。"
+        for k, n in enumerate(right):
+            before, after = right[:k], right[k + 1 :]
+            yield before + after, f"少了第 {k} 维（从 0 数）。"
+            for other in (1, n - 1, n + 1):
+                yield (*before, other, *after), f"第 {k} 维（从 0 数）不对，别的都对。"
 
 
 Field = Number | Choice | Subset | Order | Shape
@@ -396,9 +431,37 @@ def judge(spec: dict, answers: list) -> Verdict:
         return Verdict(True, spec["praise"] + "".join(note for _, note in hints))
     right = sum(hint is None for hint, _ in hints)
     first = next(i for i, (hint, _) in enumerate(hints) if hint is not None)
+    moved = misplaced(spec["fields"], answers, [hint is not None for hint, _ in hints])
     count = f"对了 {right} 个。" if right and len(hints) > 2 else ""
     name = f"{spec['fields'][first]['name']}：" if len(hints) > 1 else ""
-    return Verdict(False, count + name + hints[first][0])
+    return Verdict(False, count + moved + name + hints[first][0])
+
+
+def misplaced(fields: list, answers: list, wrong: list[bool]) -> str:
+    """不对的几格，填的是不是别的格的答案，只是放错了格：是就说一句。"""
+    places = [i for i, bad in enumerate(wrong) if bad]
+    left = list(places) if len(places) > 1 else [j for j, bad in enumerate(wrong) if not bad]
+    if len({str(field.get("right")) for field in fields}) < len(fields):
+        return ""  # 有两格答案相同，说不清是谁的
+    owners = []
+    for i in places:
+        owner = next((j for j in left if fits(fields[j], answers[i], fields[i])), None)
+        if owner is None:
+            return ""
+        left.remove(owner)
+        owners.append(fields[owner]["name"])
+    names = "、".join(fields[i]["name"] for i in places)
+    if len(places) == 1:
+        return f"{names} 填的是 {owners[0]} 的答案，那一格已经对了。"
+    return f"{names} 这 {len(places)} 格互相放错了：要填的都在，换一换位置。"
+
+
+def fits(field: dict, answer: Any, like: dict) -> bool:
+    """从 like 那一格拿来的答案，放在 field 这一格里对不对；两格要是同一种，填什么都行的不算。"""
+    if field["kind"] != like["kind"] or field.get("options") != like.get("options"):
+        return False
+    owned = "value" in field if field["kind"] == "number" else field.get("right") is not None
+    return owned and field["kind"] != "subset" and judge_field(field, answer)[0] is None
 
 
 def inside(x: float, intervals: list) -> bool:
@@ -446,5 +509,7 @@ def judge_field(field: dict, answer: Any) -> tuple[str | None, str]:
 
 
 def first_hint(field: dict, match) -> str:
-    """第一条对得上的提示；没有就是通用的那条。"""
-    return next((x[-1] for x in field["wrong"] if match(x)), field["hint"])
+    """第一条对得上的提示；没有就是通用的那条，前面说它与正确的是什么关系。"""
+    for hint in (x[-1] for x in field["wrong"] if match(x)):
+        return hint
+    return next((x[-1] for x in field.get("usual", ()) if match(x)), "") + field["hint"]

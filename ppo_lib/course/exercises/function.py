@@ -1,8 +1,8 @@
 """写一个函数的练习：一份参考答案，许多组输入，几种写错的函数。
 
 读者的函数与参考答案在每一组输入上都相同（需要时连导数也相同）才算对。与某个写错的函数在**每一组**
-输入上都相同，才说是那种错；都不是，就看读者的结果与应有的有没有一个处处成立的关系（``relations``）；否则
-给出最小的一组不对的输入，应当是多少、得到了多少。
+输入上都相同，才说是那种错；都不是，就看读者的结果与应有的有没有一个处处成立的关系（``relations``），是不是
+参考答案把哪个输入用错了（``misuse``）；否则给出最小的一组不对的输入，应当是多少、得到了多少。
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ppo_lib.course.exercises.misuse import misuses
 from ppo_lib.course.exercises.relations import (
     Sample,
     containers,
     leaves,
+    loosely,
+    mislabeled,
     part_relation,
     trait,
     where_wrong,
@@ -99,7 +102,7 @@ class FunctionExercise:
         if seed == self.seed:
             return self
         other = copy.copy(self)
-        for computed in ("cases", "expected", "tried"):
+        for computed in ("cases", "expected", "misuses", "tried", "known"):
             other.__dict__.pop(computed, None)
         other.seed = seed
         return other
@@ -123,13 +126,24 @@ class FunctionExercise:
         return self.wrong
 
     @functools.cached_property
+    def misuses(self) -> Mapping[str, Callable]:
+        """把输入用错了的参考答案：提示 → 函数；答案不止一个、近不近另有判法的题没有。"""
+        exact = type(self.close) is Close and max(self.close.rtol, self.close.atol) < 0.1
+        return misuses(self.reference, self.names, self.cases) if exact else {}
+
+    @functools.cached_property
     def tried(self) -> dict[tuple[Callable, int], Outcome]:
         """写错的函数在第几组输入上的结果。"""
         return {}
 
+    @functools.cached_property
+    def known(self) -> set[Callable]:
+        """声明里写错的函数，和把输入用错了的。"""
+        return {*self.mistakes.values(), *self.misuses.values()}
+
     def outcome(self, function: Callable, i: int) -> Outcome:
-        """function 在第 i 组输入上的结果；声明里写错的函数，跑过的不再跑。"""
-        if not any(function is wrong for wrong in self.mistakes.values()):
+        """function 在第 i 组输入上的结果；认得的写错的函数，跑过的不再跑。"""
+        if function not in self.known:
             return run(function, self.cases[i])
         if (function, i) not in self.tried:
             self.tried[function, i] = run(function, self.cases[i])
@@ -188,10 +202,37 @@ class FunctionExercise:
             return None
         right = [x.value for x in self.expected if x.error is None]
         got = [x.value for x, b in zip(outcomes, self.expected) if b.error is None]
-        if said := containers(got, right, self.outputs, close):
+        if said := mislabeled(got, right) or containers(got, right, self.outputs, close):
             return said
-        samples = self.samples(outcomes)
-        return part_relation(samples, close) if samples else None
+        if not (samples := self.samples(outcomes)):
+            return None
+        if said := part_relation(samples, close):
+            return said
+        if any(s.got.shape != s.right.shape for some in samples.values() for s in some):
+            return None
+        return self.misused(outcomes) or part_relation(samples, close, loosely)
+
+    def misused(self, outcomes: list[Outcome]) -> str | None:
+        """结果（几样的，是不对的那几样）与哪一种把输入用错了的处处相同；没有就是 None。"""
+        places = [i for i, x in enumerate(self.expected) if x.error is None][::-1]  # 大的先看
+        wrong = set().union(*(self.apart(outcomes[i], self.expected[i]) for i in places))
+        found = {}  # 哪几样 → 一句话
+        for text, f in self.misuses.items():
+            left = set(wrong)
+            for i in places:
+                if left:
+                    left -= self.apart(outcomes[i], self.outcome(f, i), left)
+            found.setdefault(frozenset(left), text)
+            if left == wrong:
+                break
+        most = max(found, key=len, default=())
+        name = "" if most == {""} else f"“{'”、“'.join(sorted(most))}”不对："
+        return name + found[most] if most else None
+
+    def apart(self, got: Outcome, other: Outcome, everything: Iterable = ("",)) -> set[str]:
+        """两个结果里，哪几样不同；拆不成一样一样，就算 everything 都不同。"""
+        pairs = leaves(got.value, other.value, self.outputs) if other.error is None else None
+        return set(everything) if pairs is None else {k for k, x in pairs.items() if not self.close(*x)}  # fmt: skip
 
     def samples(self, outcomes: list[Outcome]) -> dict[str, list[Sample]]:
         """各样结果 → 各组输入上的（输入，你的，应有的）；有一组说不成数组，就是空的。"""

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -42,8 +44,13 @@ Relation = tuple[str, Callable[[Sample], Any]]
 """（一句话，有这种关系的话 got 该是多少；None 是这一组谈不上）。"""
 
 
-def relation(samples: Sequence[Sample], close: Close) -> str | None:
-    """在每一组输入上都成立的关系，一句话；没有就是 None。close 太宽（几分之内都算对）时，这里收紧。"""
+def relation(
+    samples: Sequence[Sample], close: Close, find: Callable | None = None
+) -> str | None:
+    """在每一组输入上都成立的关系，一句话；没有就是 None。close 太宽（几分之内都算对）时，这里收紧。
+
+    find 给出可能的关系；不给就是说得准的那些。
+    """
     close = Close(min(close.rtol, 1e-3), min(close.atol, 1e-3))
     if not all(s.got.size and s.right.size for s in samples):
         return None
@@ -53,8 +60,8 @@ def relation(samples: Sequence[Sample], close: Close) -> str | None:
             return all((x := f(s)) is not None and close(s.got, x) for s in samples)
 
     reshaped = any(s.got.shape != s.right.shape for s in samples)
-    found = reshapings(samples) if reshaped else same_shape(samples)
-    return next((text for text, f in found if holds_everywhere(f)), None)
+    find = find or (reshapings if reshaped else same_shape)
+    return next((text for text, f in find(samples) if holds_everywhere(f)), None)
 
 
 def same_shape(samples: Sequence[Sample]) -> Iterator[Relation]:
@@ -81,29 +88,59 @@ def same_shape(samples: Sequence[Sample]) -> Iterator[Relation]:
     if any(s.right.ndim and len(s.right) > 1 for s in samples):
         for text, f in ORDERS.items():
             yield f"数都对，{text}。", lambda s, f=f: f(s.right) if s.right.ndim else s.right
-        yield "数都对，次序不对：各个数不在自己的位置上。", reordered
     yield from with_inputs(samples)
 
 
+def loosely(samples: Sequence[Sample]) -> Iterator[Relation]:
+    """说得没有那么准的：换了次序，每一组里差一个倍数、一个数；别的都说不出时才说。"""
+    if any(s.got.shape != s.right.shape or not np.isfinite(s.got).all() for s in samples):
+        return
+    yield "数都对，次序不对：各个数不在自己的位置上。", reordered
+    telling = [s for s in samples if len(np.unique(s.right.round(6))) > 2]
+    if sum(not np.allclose(s.got, s.right, 1e-3, 1e-4) for s in telling) > 2:
+        yield "每一组里，你的与应有的都成正比：多除（乘）了一个数，或者除数（倍数）不对。", proportional  # fmt: skip
+        yield "每一组里，你的与应有的都只差同一个数：多加（减）了一个数，或者加（减）的数不对。", shifted  # fmt: skip
+
+
+def proportional(sample: Sample) -> np.ndarray:
+    """right 乘一个倍数，尽量接近 got。"""
+    _, got, right = sample
+    return right * ((got * right).sum() / (right * right).sum() if right.any() else 1)
+
+
+def shifted(sample: Sample) -> np.ndarray:
+    """right 加一个数，尽量接近 got。"""
+    return sample.right + (sample.got - sample.right).mean()
+
+
 def reordered(sample: Sample) -> np.ndarray | None:
-    """got 只是把 right 的数换了次序，就给出 got。"""
+    """got 只是把 right 的数换了次序，就给出 got；来来去去就几个数的，碰巧也会这样，不算。"""
     got, right = (np.sort(x, axis=None) for x in sample[1:])
-    return sample.got if np.allclose(got, right, 1e-4, 1e-5) else None
+    few = 2 * len(np.unique(right)) <= right.size
+    return None if few or not np.allclose(got, right, 1e-4, 1e-5) else sample.got
 
 
 def with_inputs(samples: Sequence[Sample]) -> Iterator[Relation]:
-    """与某个输入有关的：原样返回，多加、少加了它，多乘、少乘了它或它的长度。"""
-    for name in samples[0].inputs:
-        arrays = [as_array(s.inputs[name]) for s in samples]
-        if any(x is None for x in arrays):
-            continue
-        if all(x.shape in ((), s.right.shape) for x, s in zip(arrays, samples)):
-            yield f"你把传进来的 {name} 原样返回了。", lambda s, n=name: as_array(s.inputs[n])
-            yield f"每一组输入上，你的都比应有的多了一个 {name}。", lambda s, n=name: s.right + as_array(s.inputs[n])  # fmt: skip
-            yield f"每一组输入上，你的都比应有的少了一个 {name}。", lambda s, n=name: s.right - as_array(s.inputs[n])  # fmt: skip
-            yield from scaled(name, lambda s, n=name: as_array(s.inputs[n]))
-        for k in range(min(x.ndim for x in arrays)):
-            if len({x.shape[k] for x in arrays}) > 1:
+    """与某个输入有关的：原样返回，多加、少加了它（或两个输入的积），多乘、少乘了它或它的长度。"""
+    arrays = {name: [as_array(s.inputs[name]) for s in samples] for name in samples[0].inputs}
+    arrays = {name: some for name, some in arrays.items() if not any(x is None for x in some)}
+    fits = [name for name, some in arrays.items() if all(x.shape in ((), s.right.shape) for x, s in zip(some, samples))]  # fmt: skip
+    for name in fits:
+        yield f"你把传进来的 {name} 原样返回了。", lambda s, n=name: as_array(s.inputs[n])
+        yield from scaled(name, lambda s, n=name: as_array(s.inputs[n]))
+    for term in [*((name,) for name in fits), *itertools.combinations(fits, 2)]:
+        label, product = " × ".join(term), lambda s, t=term: math.prod(as_array(s.inputs[n]) for n in t)  # fmt: skip
+        yield (
+            f"每一组输入上，你的都比应有的多了一个 {label}。",
+            lambda s, f=product: s.right + f(s),
+        )
+        yield (
+            f"每一组输入上，你的都比应有的少了一个 {label}。",
+            lambda s, f=product: s.right - f(s),
+        )
+    for name, some in arrays.items():
+        for k in range(min(x.ndim for x in some)):
+            if len({x.shape[k] for x in some}) > 1:
                 yield from scaled(f"{name} 第 {k} 维的长度", lambda s, n=name, k=k: np.shape(s.inputs[n])[k])  # fmt: skip
 
 
@@ -163,6 +200,18 @@ def leaves(
     return {k: x for one in found for k, x in one.items()} if pairs and None not in found else None  # fmt: skip
 
 
+def mislabeled(got: Sequence, right: Sequence) -> str | None:
+    """答文字的：每次该答甲时都答了乙，别的都对，就说是哪两个。"""
+    if not all(isinstance(x, str) for x in (*got, *right)):
+        return None
+    wrong = {(r, g) for g, r in zip(got, right) if g != r}
+    kept = {r for g, r in zip(got, right) if g == r}
+    if len(wrong) == 1 and not kept & {r for r, _ in wrong}:
+        (should, said) = wrong.pop()
+        return f"应当是“{should}”的，你都答了“{said}”；别的都对。"
+    return None
+
+
 def containers(
     got: Sequence, right: Sequence, names: Sequence[str], close: Close
 ) -> str | None:
@@ -199,13 +248,17 @@ def containers(
     return f"几样都算对了，次序不对：依次是{'、'.join(names)}。"
 
 
-def part_relation(samples: dict[str, Sequence[Sample]], close: Close) -> str | None:
+def part_relation(
+    samples: dict[str, Sequence[Sample]], close: Close, find: Callable | None = None
+) -> str | None:
     """几样结果里不对的那几样，与应有的是什么关系；samples：名字 → 各组输入上的。"""
     wrong = [k for k, some in samples.items() if not all(close(s.got, s.right) for s in some)]
     for name in wrong:
         others = (k for k in samples if k != name)
         swapped = next((k for k in others if all(close(s.got, t.right) for s, t in zip(samples[name], samples[k]))), None)  # fmt: skip
-        said = f"你放的是“{swapped}”应有的。" if swapped else relation(samples[name], close)
+        said = (
+            f"你放的是“{swapped}”应有的。" if swapped else relation(samples[name], close, find)
+        )
         if said:
             rest = "，别的都对" if len(wrong) == 1 and len(samples) > 1 else ""
             return f"“{name}”不对{rest}：{said}" if len(samples) > 1 else said
@@ -261,6 +314,7 @@ TRAITS = {
     "里都有无穷大": lambda x: np.isinf(x).any(),
     "里都有相等的数": lambda x: np.ndim(x) == 1 and np.size(x) > len(np.unique(x)),
     "都只有一个数": lambda x: np.ndim(x) > 0 and np.size(x) == 1,
+    "都不止一个数": lambda x: np.size(x) > 1,
     "都是二维的": lambda x: np.ndim(x) == 2,
     "都是 0": lambda x: not is_bool(x) and not np.any(x),
 }

@@ -204,7 +204,7 @@ def meaning(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "要的内存太多。"
     if isinstance(error, AssertionError):
-        return "你写的 assert 没有成立。"
+        return "有一个 assert 没有成立。"
     if "broadcast" in text or "incompatible shapes" in text:
         return "两个数组的形状合不到一起。"
     if "truth value of an array" in text.lower():
@@ -215,6 +215,8 @@ def meaning(error: BaseException) -> str:
         return "列表和集合不能作字典的键、集合的元素：写成元组或 frozenset。"
     if "unsupported operand" in text or "bad operand" in text:
         return "这两样东西不能这样运算；有一样是树（参数、环境的状态）的话，用 jax.tree.map。"
+    if "not callable" in text:
+        return "它不是函数，不能调用：要函数的地方，只写函数的名字，不写调用它的结果。"
     if "not subscriptable" in text:
         return "它不能取下标；它是树（环境的状态、参数）的话，用 jax.tree.map(lambda x: x[t], 树)。"
     if type(error).__name__ == "ScopeParamShapeError":

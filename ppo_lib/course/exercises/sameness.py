@@ -35,7 +35,9 @@ class Close:
         if isinstance(expected, str):
             return isinstance(got, str) and got == expected
         got, expected = as_array(got), as_array(expected)
-        return got is not None and got.shape == expected.shape and bool(self.near(got, expected).all())  # fmt: skip
+        if got is None or expected is None:
+            return False
+        return got.shape == expected.shape and bool(self.near(got, expected).all())  # fmt: skip
 
     def near(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
         """逐个位置：够不够近。"""
@@ -129,6 +131,8 @@ def explain(got: Any, expected: Any, close: Close, returns: str, names: tuple[st
             return f"应当返回字典，少了 {'、'.join(sorted(map(str, missing)))}。"
         key = next(key for key, x in expected.items() if not close(got[key], x))
         return f"“{key}”不对。" + explain(got[key], expected[key], close, "", ())
+    if isinstance(expected, str) and not isinstance(got, str):
+        return f"应当返回文字，例如 {expected!r}；你返回的是{describe(got)}。"
     if isinstance(expected, (set, frozenset, str)):
         return f"应当是 {show(expected)}，你的是 {show(got) if as_set(got) is not None else describe(got)}。"  # fmt: skip
     result, right = as_array(got), as_array(expected)
@@ -157,8 +161,13 @@ def explain_shape(result: np.ndarray, right: np.ndarray, returns: str) -> str:
         return text + "是不是有两个轴反了？"
     if result.size == right.size and right.squeeze().shape == result.squeeze().shape:
         return text + "长度是 1 的那一维多了或少了。"
-    if right.ndim == 1 and result.shape == right.shape * 2:
-        return text + "可能有 (n,) 和 (n, 1) 广播到了一起。"
+    if right.ndim and result.shape == (*right.shape, right.shape[-1]):
+        return (
+            text
+            + "可能有 (n,) 和 (n, 1) 广播到了一起，或者取下标时写了 x[:, i]，每一行都取遍了。"
+        )
+    if result.ndim > right.ndim:
+        return text + "是不是有一个轴还没有求和、求平均？"
     return text
 
 
