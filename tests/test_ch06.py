@@ -31,7 +31,7 @@ from ppo_lib.training import make_batch
 
 def test_no_two_mistakes_of_6_1_give_the_same_number():
     fields = check_td_errors.spec["fields"]
-    assert [len(field["wrong"]) for field in fields] == [8, 5, 8]
+    assert [len(field["wrong"]) for field in fields] == [7, 4, 7]
     for field in fields:
         intervals = sorted(x[:2] for x in [*field["right"], *field["wrong"]])
         assert all(a[1] < b[0] for a, b in zip(intervals, intervals[1:]))
