@@ -354,12 +354,13 @@ def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
         shape = (batch,)
     seed = jax.ShapeDtypeStruct(shape, jnp.int32)
     hyper = Hyperparams(*[jax.ShapeDtypeStruct(shape, jnp.float32)] * len(Hyperparams._fields))
+    jit = functools.partial(jax.jit, compiler_options=compiler_options())
+    init, run_chunk = jit(init), jit(run_chunk)
     state = jax.eval_shape(init, seed, hyper)
-    compile = functools.partial(jax.jit, compiler_options=compiler_options())
     with ThreadPoolExecutor(1) as pool:  # XLA 编译 init 时，这个线程已经在追踪 run_chunk
-        compiled_init = pool.submit(plain_jax()(compile(init).lower(seed, hyper).compile))
+        compiled_init = pool.submit(plain_jax()(init.lower(seed, hyper).compile))
         length = jax.ShapeDtypeStruct((), jnp.int32)
-        compiled_chunk = compile(run_chunk).lower(state, hyper, length).compile()
+        compiled_chunk = run_chunk.lower(state, hyper, length).compile()
     return Programs(compiled_init.result(), compiled_chunk)
 
 

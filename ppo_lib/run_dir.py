@@ -26,12 +26,12 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import xarray as xr
 
 try:
@@ -39,15 +39,19 @@ try:
 except ImportError:  # Windows 上没有，那里不锁
     fcntl = None
 
+from ppo_lib._runtime import Later
 from ppo_lib._version import __version__
 from ppo_lib.config import FIELDS, PPOConfig, load_config, to_yaml
 from ppo_lib.members import Members
 
+ocp = Later("orbax.checkpoint")  # 不写目录的训练用不到
+
 KEEP = 2
 """留最近几份检查点：最新的一份坏了，还有前一份。"""
 
-
-VERSIONS = f"ppo_lib {__version__}、jax {jax.__version__}、orbax-checkpoint {ocp.__version__}"
+VERSIONS = (
+    f"ppo_lib {__version__}、jax {jax.__version__}、orbax-checkpoint {version('orbax-checkpoint')}"
+)
 
 
 class RunDirError(RuntimeError):

@@ -74,12 +74,14 @@ def make_train(cfg: PPOConfig) -> Train:
     def run_chunk(state: TrainState, hyper: Hyperparams, n):
         """做 n 次更新，n ≤ CHUNK。n 是数组，所以块的长短不引起重新编译，也不改变结果。"""
 
+        one_update = jax.jit(update, inline=True)  # 用两次，只追踪一次
+
         def body(i, carry):
             state, rows = carry
-            state, metrics = update(state, hyper)
+            state, metrics = one_update(state, hyper)
             return state, jax.tree.map(lambda row, x: row.at[i].set(x), rows, metrics)
 
-        _, shapes = jax.eval_shape(update, state, hyper)
+        _, shapes = jax.eval_shape(one_update, state, hyper)
         rows = jax.tree.map(lambda x: jnp.full((CHUNK, *x.shape), jnp.nan, x.dtype), shapes)
         return jax.lax.fori_loop(0, n, body, (state, rows))
 

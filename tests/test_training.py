@@ -546,6 +546,18 @@ def test_run_chunk_does_n_updates_and_leaves_the_rest_nan(tiny, n):
         assert_same(new_state, state)
 
 
+def test_a_chunk_traces_the_update_once(monkeypatch):
+    """追踪占第一条曲线的三分之一，做两遍就多出十分之一。"""
+    setup, traced = Setup(), []
+    monkeypatch.setattr(
+        training, "update_once", lambda *a, **k: traced.append(1) or update_once(*a, **k)
+    )
+    run_chunk = jax.vmap(make_train(setup.cfg).run_chunk, in_axes=(0, 0, None))
+    members = jax.tree.map(lambda x: x[None], (setup.state, setup.hyper))
+    jax.eval_shape(run_chunk, *members, 1)
+    assert len(traced) == 1
+
+
 def test_chunks_join_without_a_seam(tiny):
     run_chunk, start, hyper = tiny
     whole, metrics = run_chunk(start, hyper, CHUNK)
