@@ -49,9 +49,7 @@ ocp = Later("orbax.checkpoint")  # 不写目录的训练用不到
 KEEP = 2
 """留最近几份检查点：最新的一份坏了，还有前一份。"""
 
-VERSIONS = (
-    f"ppo_lib {__version__}、jax {jax.__version__}、orbax-checkpoint {version('orbax-checkpoint')}"
-)
+VERSIONS = f"ppo_lib {__version__}、jax {jax.__version__}、orbax-checkpoint {version('orbax-checkpoint')}"
 
 
 class RunDirError(RuntimeError):
