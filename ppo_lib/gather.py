@@ -86,9 +86,9 @@ def check_whole(folder: Path, parts: dict[Path, PPOConfig], axes: dict[str, list
     counts = Counter(
         (point_of(cfg, axes), seed) for cfg in parts.values() for seed in cfg.seeds
     )
-    wanted = itertools.product(
-        itertools.product(*axes.values()), sorted({seed for _, seed in counts})
-    )
+    whole = folder / "config.yaml"  # train_share 写的
+    seeds = load_config(whole).seeds if whole.exists() else sorted({s for _, s in counts})
+    wanted = itertools.product(itertools.product(*axes.values()), seeds)
     wrong = [(point, seed) for point, seed in wanted if counts[point, seed] != 1]
     if wrong:
         point, seed = wrong[0]

@@ -14,8 +14,9 @@ import jax
 import numpy as np
 from jax.experimental.multihost_utils import sync_global_devices
 
-from ppo_lib.config import ConfigError, PPOConfig
+from ppo_lib.config import ConfigError, PPOConfig, to_yaml
 from ppo_lib.experiment import Run, train
+from ppo_lib.run_dir import write_atomically
 
 
 def share(cfg: PPOConfig) -> PPOConfig:
@@ -44,6 +45,9 @@ def train_share(cfg: PPOConfig, run_dir: str | Path, **options) -> Run:
         options: ``train`` 的其余参数。
     """
     mine, folder = share(cfg), Path(run_dir) / str(jax.process_index())
+    if jax.process_index() == 0:  # gather 由它知道一共有哪些种子
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder.parent / "config.yaml", to_yaml(cfg).encode())
     # orbax 要几个进程合存一份；这里各存各的
     with mock.patch.multiple(jax, process_index=lambda: 0, process_count=lambda: 1):
         run = train(mine, run_dir=folder, **options)

@@ -9,6 +9,7 @@ from test_cli import FEW, cli, press_ctrl_c  # noqa: F401 —— cli 是夹具
 from tiny import TINY
 
 from ppo_lib import RunDirError, jobs, load_config, sweep, train
+from ppo_lib.config import to_yaml
 from ppo_lib.gather import gather
 
 GRID = ["--multirun", "activation=tanh,relu", "beta_1=0.9,0.0", "seed=0,2", "num_seeds=2", *FEW]
@@ -88,6 +89,17 @@ def extend_without_training(folder):
 def empty(folder):
     shutil.rmtree(folder)
     folder.mkdir()
+
+
+def test_a_host_without_a_directory_is_missed(parts, tmp_path):
+    """几台机器分一个配置：剩下的种子自己也张得成网格，要由 train_share 写的总的配置知道少了。"""
+    shutil.copytree(parts / "0", tmp_path / "0")
+    gather(tmp_path)
+    cfg = load_config(tmp_path / "0/config.yaml")
+    whole = dataclasses.replace(cfg, num_seeds=cfg.num_seeds + 1)
+    (tmp_path / "config.yaml").write_text(to_yaml(whole), "utf-8")
+    with pytest.raises(RunDirError, match=f"seed={whole.seeds[-1]} 有 0 份，应当是 1 份"):
+        gather(tmp_path)
 
 
 @pytest.mark.parametrize(

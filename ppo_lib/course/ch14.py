@@ -567,11 +567,11 @@ check_train = Located(
 LADDER = {
     "ConstantReward-probe": ("一步，观测总是 0，得 1 分", "loss 里的价值损失，learn 里参数有没有真的动；学到的是 2，就是 gae 里终止之后仍接着 V(s')"),
     "RewardIsObs-probe": ("一步，观测是 ±1，得同样的分", "rollout 里结束了的环境，观测和状态有没有都换上新的开头；gae 的结果有没有排反"),
-    "DelayedReward-probe": ("两步，只有第二步得 1 分", "rollout 里记的是哪一个观测、哪一个 next_value；gae 里的 γ"),
-    "Endless-probe": ("没有尽头，每四步超时一次", "gae 里截断的那一步有没有接上 next_value"),
+    "DelayedReward-probe": ("两步，只有第二步得 1 分", "rollout 里记的是哪一个观测、哪一个 next_value，结束了的环境有没有换开头（完全没换，或只有截断才换）；gae 里的 γ"),
+    "Endless-probe": ("没有尽头，每四步超时一次", "gae 里截断的那一步有没有接上 next_value，是不是从后往前推的"),
     "EndlessCue-probe": ("没有尽头，奖励是这一回合的 ±1", "rollout 里的 next_value 是不是接成了新回合的开头"),
     "TwoActions-probe": ("一步，动作 1 得 1 分", "loss 里裁剪目标的正负、概率比的上下，rollout 里动作有没有抽"),
-    "MatchObs-probe": ("一步，看着观测选动作", "rollout 里观测与动作错开了"),
+    "MatchObs-probe": ("一步，看着观测选动作", "策略有没有真的用到观测（认得的写错没有一种倒在这里）"),
 }  # fmt: skip
 """探针 → (它是什么，不过先怀疑哪里)；由低到高。"""
 
