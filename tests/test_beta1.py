@@ -196,9 +196,18 @@ def test_the_yardstick_is_resampled_with_the_rest(monkeypatch):
     assert wider[2] - wider[1] > 1.5 * (own[2] - own[1])
 
 
-def test_pooling_resamples_inside_each_task():
-    """两个任务各自没有起伏：合起来也没有；混在一起重抽，却会有。"""
-    groups = [np.full(30, 0.2), np.full(30, 1.0)]
-    assert beta1.pooled_interval(groups) == pytest.approx((0.6, 0.6, 0.6))
-    low, high = bootstrap_band(np.concatenate(groups))
+def test_pooling_resamples_inside_each_task_and_what_sets_0_and_1(monkeypatch):
+    """两个任务各自没有起伏：合起来也没有；混在一起重抽，却会有。归一用的 1 有起伏，就跟着有。"""
+
+    def measured(base):
+        monkeypatch.setattr(
+            beta1, "scores", lambda part, task: {"不学": np.zeros(10), beta1.BASE: base}
+        )
+        return beta1.pooled_interval(groups)
+
+    groups = {"cartpole": np.full(30, 1.0), "mountain_car": np.full(30, 5.0)}
+    assert measured(np.full(30, 5.0)) == pytest.approx((0.6, 0.6, 0.6))
+    low, high = bootstrap_band(np.concatenate([x / 5 for x in groups.values()]))
+    assert high - low > 0.1
+    _, low, high = measured(np.linspace(3, 7, 30))
     assert high - low > 0.1

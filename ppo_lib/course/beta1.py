@@ -406,14 +406,14 @@ def resampled_iqm(values, rng, draws: int = 20_000) -> np.ndarray:
     return iqm(rng.choice(values, (len(values), draws)))
 
 
-def relative(task: str, ours, base=None, part: str = "e1") -> tuple[float, float, float]:
-    """两组之差是归一成绩的多少：(差, 下界, 上界)；归一用的 0 和 1 也是量出来的，一起重抽。
+def shares(task: str, ours, base=None, part: str = "e1", seed: int = 0):
+    """两组之差是归一成绩的多少：(差, 重抽的差 (draws,))；归一用的 0 和 1 也是量出来的，一起重抽。
 
     Args:
         ours, base: 没有归一的成绩，(seeds,)；不给 base 就与 β₁ = 0.9（也就是 1）比。
         part: 1 是这个实验里的 β₁ = 0.9。
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     zero, one = scores("e0", task)["不学"], scores(part, task)[BASE]
     groups = [zero, one, ours] if base is None else [zero, one, ours, base]
     points = np.array([iqm(x) for x in groups])
@@ -422,7 +422,13 @@ def relative(task: str, ours, base=None, part: str = "e1") -> tuple[float, float
     def share(x):
         return (x[2] - x[1 if base is None else 3]) / (x[1] - x[0])
 
-    return float(share(points)), *np.quantile(share(draws), [0.025, 0.975]).tolist()
+    return float(share(points)), share(draws)
+
+
+def relative(task: str, ours, base=None, part: str = "e1") -> tuple[float, float, float]:
+    """两组之差是归一成绩的多少：(差, 下界, 上界)；参数同 ``shares``。"""
+    difference, draws = shares(task, ours, base, part)
+    return difference, *np.quantile(draws, [0.025, 0.975]).tolist()
 
 
 def against_base(task: str, names, part: str = "e1") -> dict[str, Comparison]:
@@ -435,12 +441,19 @@ def against_base(task: str, names, part: str = "e1") -> dict[str, Comparison]:
     }
 
 
-def pooled_interval(groups) -> tuple[float, float, float]:
-    """几个任务的（归一）四分位均值的平均和 95% 置信区间：每个任务一样重，各自重抽。"""
-    rng = np.random.default_rng(0)
-    draws = np.mean([resampled_iqm(x, rng) for x in groups], axis=0)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(np.mean([iqm(x) for x in groups])), float(low), float(high)
+def pooled_interval(groups: Mapping[str, np.ndarray]) -> tuple[float, float, float]:
+    """几个任务的归一成绩的平均和 95% 置信区间：每个任务一样重，各自重抽，归一用的 0 和 1 也是。
+
+    groups 是 {任务: 没有归一的成绩 (seeds,)}。
+    """
+    differences, draws = zip(
+        *(
+            shares(task, x, None, headline(task), seed)
+            for seed, (task, x) in enumerate(groups.items())
+        )
+    )
+    low, high = 1 + np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+    return float(1 + np.mean(differences)), float(low), float(high)
 
 
 def chance_of_winning(ours, base) -> float:
