@@ -51,9 +51,9 @@ def iqm(scores, axis: int = 0):
     四分之一取整数个：10 个种子各去掉 2 个，3 个以内一个也不去。比平均值不怕个别种子失手，
     比中位数用到的数据多。
     """
-    cut = np.shape(scores)[axis] // 4
-    middle = slice(cut, np.shape(scores)[axis] - cut)
-    return np.sort(np.moveaxis(scores, axis, 0), axis=0)[middle].mean(axis=0)
+    scores = np.moveaxis(np.asarray(scores), axis, 0)
+    cut = len(scores) // 4
+    return np.sort(scores, axis=0)[cut : len(scores) - cut].mean(axis=0)
 
 
 def bootstrap_band(

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.stats
 import xarray as xr
 
 from ppo_lib.course.comparison import compare, conclude
@@ -54,6 +55,14 @@ def test_iqm_by_hand():
 def test_iqm_ignores_one_wild_seed():
     scores = np.array([10.0, 10, 10, 10, -1000])
     assert iqm(scores) == 10
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_iqm_is_scipys_trimmed_mean_of_arrays_and_of_named_arrays(axis):
+    scores = np.random.default_rng(0).normal(size=(10, 7))
+    expected = scipy.stats.trim_mean(scores, 0.25, axis=axis)
+    for given in (scores, scores.tolist(), xr.DataArray(scores, dims=("seed", "point"))):
+        np.testing.assert_allclose(iqm(given, axis=axis), expected)
 
 
 def test_iqm_keeps_the_other_axes():

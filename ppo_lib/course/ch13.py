@@ -148,9 +148,12 @@ def optimizer_that_stays(kind, lr, hyper):
     return make_optimizer(kind, 0.0 * lr, hyper)
 
 
+BROADCAST = {"ppo_lib.loss.value_loss": broadcast_value_loss}
+"""开头的三号，也是会诊的乙：价值损失的形状错了。"""
+
 CASES = {
     "甲": {"ppo_lib.loss.policy_ratio": ratio_to_itself},
-    "乙": {"ppo_lib.loss.value_loss": broadcast_value_loss},
+    "乙": BROADCAST,
     "丙": {"ppo_lib.training.make_batch": batch_with_late_obs},
     "丁": {"ppo_lib.training.make_optimizer": optimizer_that_stays},
     "戊": {"ppo_lib.loss.clipped_objective": objective_with_wrong_sign},
