@@ -121,6 +121,7 @@ PLAIN_JAX = {
     "enable_x64": False,
     "disable_jit": False,
     "debug_nans": False,  # 没有回合结束时，回报本来就是 NaN
+    "debug_key_reuse": False,  # vmap 里的 scan，它会误报
     "numpy_dtype_promotion": "standard",
     "numpy_rank_promotion": "allow",
     "default_prng_impl": "threefry2x32",

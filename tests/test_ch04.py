@@ -105,6 +105,7 @@ def test_comparing_does_not_change_the_training():
 
 
 @pytest.mark.slow
+@jax.debug_key_reuse(False)  # vmap 里的 scan，它会误报
 def test_gradient_sizes():
     cfg = PPOConfig(env_name="CartPole-v1", shared_trunk=True, hidden_sizes=(8, 8))
     params = initial_params(cfg, 2)

@@ -26,6 +26,7 @@ def cpu_seconds(run) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds, updates, least", [(1, 60, 2.5), (10, 20, 2.8)])
+@jax.debug_key_reuse(False)  # vmap 里的 scan，它会误报
 def test_a_plain_scan_takes_longer(seeds, updates, least, fully_optimized):
     cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=updates * 2048, num_seeds=seeds)
     plain = plain_scan.make_train(updates)
@@ -44,6 +45,7 @@ def test_a_plain_scan_takes_longer(seeds, updates, least, fully_optimized):
 
 
 @pytest.mark.slow
+@jax.debug_key_reuse(False)
 def test_the_plain_scan_learns():
     """它做的确实是同样的事：回合越来越长，一步里结束的比例越来越小。"""
     ended = plain_scan.make_train(60)(jnp.arange(2))  # (seed, update)

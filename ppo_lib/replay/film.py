@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -213,7 +214,9 @@ def compiled_film(cfg: PPOConfig, limit: int):
         def body(now, _):
             after, action = advance(params, now, greedy, player)
             ended = now.terminated | now.truncated
-            after = jax.tree.map(lambda old, new: jnp.where(ended, old, new), now, after)
+            old, new = (x._replace(key=None) for x in (now, after))  # 钥匙一直是那一把
+            after = jax.tree.map(functools.partial(jnp.where, ended), old, new)
+            after = after._replace(key=now.key)
             return after, (after.state, action, after.episode_return)
 
         first = begin(key, player)

@@ -63,7 +63,7 @@ def time_limit(seconds: float):
 def limited(judge: Callable[[], Verdict], seconds: float) -> Verdict:
     """限时运行 judge；``Mistake`` 和超时都变成 ``Verdict``。"""
     try:
-        with time_limit(seconds):
+        with time_limit(seconds), jax.debug_key_reuse(False):  # 两份答案要用同一把钥匙来比
             return judge()
     except Mistake as mistake:
         return Verdict(False, str(mistake))
