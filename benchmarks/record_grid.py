@@ -6,6 +6,8 @@
     python benchmarks/record_grid.py mountain_car_lr
 
 一个 beta_1 录完就存下（_build/grid/），断了再运行一次，从没有录的那个接着录。有 GPU 就用 GPU。
+
+grid_cartpole_again.npz 是 2026-11-30 用第一条命令重录、再改名的：第 10 章拿它与第一次录的比。
 """
 
 from __future__ import annotations
