@@ -8,7 +8,7 @@ LAB_FLAGS ?= # 例如 --no-browser --port 9000
 PY      := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --no-input --disable-pip-version-check
 LOCKED  := --no-deps --require-hashes --no-build-isolation
-PYTEST  := $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+PYTEST  := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # 环境装好的标记。名字里有锁文件和所在目录的校验和：两者都没变，就不必再装。
 CHECKSUM := $(shell { pwd; cat requirements-build.lock requirements.lock pyproject.toml; } | cksum | cut -d ' ' -f 1)

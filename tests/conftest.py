@@ -64,13 +64,6 @@ CHROMIUM_FLAGS = [
 ]
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``：比核多一个，因为有的测试只在等浏览器和子进程；最多四个，内存有限。"""
-    from ppo_lib.members import available_cores
-
-    return min(available_cores() + 1, 4)
-
-
 def pytest_collection_modifyitems(items):
     """笔记本都算慢测试；快的排在前面。"""
     for item in items:
