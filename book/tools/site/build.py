@@ -276,9 +276,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         say("\n停下了。运行完的章已经存好，下次接着做。")
         return 130
     if live:
-        if status:
-            say("其余的页可以接着读（按 Ctrl-C 停止）。")
-        serve.wait_for_ctrl_c()
+        serve.wait_for_ctrl_c("其余的页可以接着读（按 Ctrl-C 停止）。" if status else None)
     return status
 
 

@@ -107,8 +107,11 @@ def open_or_exit(port: str, folder: Path, address: str = "127.0.0.1") -> Server:
         sys.exit(f"端口 {place} 用不了（{error.strerror}）。请换一个：make book PORT=9000")
 
 
-def wait_for_ctrl_c() -> None:
+def wait_for_ctrl_c(text: str | None = None) -> None:
+    """说一句 text，等人按 Ctrl-C；话一说出口就可以按。"""
     try:
+        if text:
+            print(text, flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
         print()
@@ -119,8 +122,6 @@ if __name__ == "__main__":
         sys.exit("还没有做好的书：先 make html。")
     server = open_or_exit("".join(sys.argv[1:2]), HTML, "")
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(
-        f"教室里的人打开 http://这台电脑的地址:{server.server_port}/ （按 Ctrl-C 停止）",
-        flush=True,
+    wait_for_ctrl_c(
+        f"教室里的人打开 http://这台电脑的地址:{server.server_port}/ （按 Ctrl-C 停止）"
     )
-    wait_for_ctrl_c()
