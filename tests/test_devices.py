@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from tiny import TINY
 
-from ppo_lib import ConfigError, load_policy, train
+from ppo_lib import ConfigError, load_config, load_policy, train
 from ppo_lib.gather import gather
 from ppo_lib.hosts import share
 from ppo_lib.run_dir import latest
@@ -110,6 +110,9 @@ def test_two_hosts_give_the_numbers_of_one(tmp_path):
         hosts = [python(ON_TWO_HOSTS, tmp_path, "", address, str(n)) for n in range(2)]
         finish(*hosts)
         assert [latest(tmp_path / f"hosts/{n}") for n in range(2)] == [20, 20]
+    assert (
+        load_config(tmp_path / "hosts/config.yaml").seeds == TEN.seeds
+    )  # 少一台，gather 由它知道
     there, here = gather(tmp_path / "hosts"), train(TEN, progress=False).metrics
     xr.testing.assert_identical(there.drop_attrs(), here.drop_attrs())
 
