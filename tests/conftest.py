@@ -1,17 +1,16 @@
 """所有测试共用的部分：先快后慢的次序，做好的书，浏览器。"""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
+from turns import one_at_a_time
 
 # 不限时间：第一个例子要编译，机器忙时更慢。也不限筛掉的比例：文本策略自己会筛掉许多字符，
 # 机器忙时容易误报。CI 里例子固定，失败可以重现。
@@ -118,22 +117,6 @@ def fully_optimized():
         yield
     for program in programs.values():
         program.cache_clear()
-
-
-@contextmanager
-def one_at_a_time(path: Path):
-    """独占一份 JSON 记录：读出来，用完写回去；别的进程在这里等。"""
-    import fcntl
-
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        record = json.loads(file.read() or "{}")
-        yield record
-        file.seek(0)
-        file.truncate()
-        json.dump(record, file, ensure_ascii=False)
 
 
 @pytest.fixture(scope="session")

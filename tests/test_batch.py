@@ -12,6 +12,7 @@ from ppo_lib.batch import BeforeJobs, Job, summary
 TWO = ["--multirun", "hydra.sweep.dir=all", "num_seeds=2", *FEW]
 
 
+@pytest.mark.slow
 def test_one_bad_job_never_stops_the_others(tmp_path, cli, capsys, monkeypatch):  # noqa: F811
     def broken(cfg, **others):
         if cfg.lr == 2e-3:
@@ -44,6 +45,7 @@ def test_one_bad_job_never_stops_the_others(tmp_path, cli, capsys, monkeypatch):
     assert os.stat(tmp_path / "all/2/checkpoints/5").st_mtime_ns == finished
 
 
+@pytest.mark.slow
 def test_a_stopped_batch_goes_on(tmp_path, cli, capsys, monkeypatch):  # noqa: F811
     press_ctrl_c(monkeypatch)
     assert cli("lr=1e-3,2e-3", *TWO) == 130
@@ -104,6 +106,7 @@ def test_bad_combinations_are_refused_before_the_first_job(tmp_path, cli, axes, 
     assert os.listdir(tmp_path) == ["here"]
 
 
+@pytest.mark.slow
 def test_the_order_of_a_shuffled_batch_is_kept(tmp_path, cli, monkeypatch):  # noqa: F811
     press_ctrl_c(monkeypatch)
     named = "hydra.sweep.subdir=${hydra.job.override_dirname}"

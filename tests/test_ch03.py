@@ -52,6 +52,7 @@ def of_kind(*kinds):
     return [name for name, field in FIELDS.items() if field.metadata["kind"] in kinds]
 
 
+@pytest.mark.slow
 def test_keys_that_are_not_static_leave_the_program_as_it_is():
     names = of_kind("traced", "run", "log")
     changed = PPOConfig(**{name: another(FIELDS[name]) for name in names})
@@ -75,6 +76,7 @@ def test_compilations_counts_what_jax_compiles():
         assert compilations() - before == number
 
 
+@pytest.mark.slow
 def test_paths_take_the_same_steps_and_add_them_up():
     """量路程不改变训练；一次更新只走一步时，位移就是这一步的长度。"""
     cfg = PPOConfig(

@@ -130,6 +130,7 @@ def test_the_drawn_rollout_shows_both_ends_and_an_ending_in_the_last_row():
     assert DRAWN_STEPS - 1 in {t for t, _ in DRAWN_TERMINATED}
 
 
+@pytest.mark.slow
 def test_training_is_untouched_by_the_evaluations_in_between():
     cfg = PPOConfig(
         env_name="CartPole-v1", total_timesteps=20 * 64, num_envs=4, num_steps=16, num_seeds=2

@@ -24,6 +24,7 @@ from ppo_lib.course.ch08 import (
 from ppo_lib.optimizer import adam_step, make_optimizer
 
 
+@pytest.mark.slow
 def test_every_mutant_of_adam_step_is_caught():
     """练习 8.1 的参考答案是库里的 adam_step；改坏它的任何一处，也查得出。"""
 

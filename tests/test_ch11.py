@@ -76,6 +76,7 @@ def test_library_functions_are_restored():
     assert jax.grad(before)(1.0, 1.0, 0.2) > 0
 
 
+@pytest.mark.slow
 def test_recomputed_log_probs_keep_the_gradient_only_when_the_old_ones_are_cut():
     kept, gone = recomputed_gradients()
     assert kept > 0.01 and gone == 0

@@ -70,6 +70,7 @@ def fake_ray(monkeypatch):
     return ray
 
 
+@pytest.mark.slow
 def test_a_job_asks_for_as_many_cores_as_it_has_seeds(fake_ray, cli, tmp_path, capsys):  # noqa: F811
     assert (
         cli("hydra/launcher=ray", "num_seeds=2,9", *[a for a in BATCH if "seeds" not in a]) == 0
@@ -79,6 +80,7 @@ def test_a_job_asks_for_as_many_cores_as_it_has_seeds(fake_ray, cli, tmp_path, c
     assert f"这一批 4 个：做完 4 个。都在 {tmp_path}/all" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_job_that_ray_gives_up_is_named(fake_ray, cli, capsys, monkeypatch):  # noqa: F811
     first = iter([ConnectionError("机器没了")])
     real = fake_ray.get

@@ -118,6 +118,7 @@ def test_a_metric_that_is_all_nan_is_left_out():
     assert LABELS["mu_norm"] in titles(dashboard(sgd))
 
 
+@pytest.mark.slow
 def test_a_metric_that_only_one_run_has_is_drawn_for_that_run(run):
     without = run.metrics.assign(nu_norm=run.metrics["nu_norm"] * NAN)
     ax = panel(dashboard(without, run), "nu_norm")
@@ -148,6 +149,7 @@ def test_the_lowest_panel_of_each_column_names_the_steps(run, count):
 # ---------------------------------------------------------------- 比较
 
 
+@pytest.mark.slow
 def test_two_runs_share_the_axes_and_the_legend_names_the_key_that_differs(run, other):
     fig = dashboard(run, other)
     assert titles(fig) == [LABELS[metric] for metric in PANELS]
@@ -193,6 +195,7 @@ def test_updates_without_timesteps_are_left_out(run):
 # ---------------------------------------------------------------- 每个种子
 
 
+@pytest.mark.slow
 def test_seeds_labels_every_seed(eight):
     fig = dashboard(eight, seeds=True)
     for ax in fig.axes:
@@ -271,6 +274,7 @@ def test_log_scale_for_nu_norm_and_wide_positive_ranges(run):
     assert not wants_log_scale("value_loss", -np.geomspace(1, 1e4, 50))
 
 
+@pytest.mark.slow
 def test_ticks_of_a_log_axis_are_short_and_few(run):
     """不到两个数量级写成 0.01、0.02、0.05，更宽写成 10 的幂；小刻度不写字。"""
     narrow = run.metrics["nu_norm"] * 0 + np.geomspace(0.004, 0.08, 50)
@@ -283,6 +287,7 @@ def test_ticks_of_a_log_axis_are_short_and_few(run):
         assert not any(label.get_text() for label in ax.get_yticklabels(minor=True))
 
 
+@pytest.mark.slow
 def test_a_long_run_is_averaged_over_neighbouring_updates(run):
     long = tiny(total_timesteps=128 * (2 * MAX_POINTS + 1), num_seeds=2)
     short = thin(long.metrics)
@@ -297,6 +302,7 @@ def test_a_long_run_is_averaged_over_neighbouring_updates(run):
     assert thin(run.metrics) is run.metrics
 
 
+@pytest.mark.slow
 def test_one_seed_and_one_update_draw():
     assert_draws(dashboard(tiny(num_seeds=1)))
     assert_draws(dashboard(tiny(num_seeds=1, total_timesteps=128), seeds=True))

@@ -221,6 +221,7 @@ def test_rollout_is_the_same_action_for_action(in_node, env_name, build):
     check_rollout(in_node, rollout_config(env_name, activation), build)
 
 
+@pytest.mark.slow
 def test_rollout_of_more_environments_than_a_block(in_node):
     cfg = PPOConfig(
         env_name="CartPole-v1",
@@ -370,11 +371,21 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("cfg", CASES.values(), ids=CASES)
+AT_ONCE = ("defaults", "one step, everything else", "samples")
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        pytest.param(cfg, id=name, marks=() if name in AT_ONCE else pytest.mark.slow)
+        for name, cfg in CASES.items()
+    ],
+)
 def test_update_is_the_same(in_node, cfg):
     check_update(in_node, cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["defaults", "MountainCar, tanh"])
 def test_chromium_computes_the_same(in_chromium, name):
     check_update(in_chromium, CASES[name])

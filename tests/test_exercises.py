@@ -90,6 +90,7 @@ def seeded(name, seed):
     return CHECKS[name].with_seed(seed)
 
 
+@pytest.mark.slow
 @each_function
 def test_the_reference_passes_on_other_inputs_too(name):
     exercise = CHECKS[name]
@@ -99,6 +100,7 @@ def test_the_reference_passes_on_other_inputs_too(name):
         assert all(other(answer) for answer in [other.reference, *RIGHT[name]])
 
 
+@pytest.mark.slow
 @each_function
 def test_every_declared_mistake_is_named(name):
     for seed in (0, 1):
@@ -130,6 +132,7 @@ def test_whatever_comes_back_there_is_a_verdict(name, returned):
     assert not verdict and re.search("[一-鿿]", verdict.message), verdict
 
 
+@pytest.mark.slow
 @each_function
 def test_every_mutant_is_caught(name, monkeypatch):
     exercise = CHECKS[name]

@@ -552,6 +552,7 @@ def test_a_cut_run_has_equal_batches_as_few_as_fit(monkeypatch, size, batch):
     assert members.fitting_batch(None, 60 * size) == 64  # 取整到 2 的幂
 
 
+@pytest.mark.slow
 def test_one_member_that_does_not_fit_is_an_error(monkeypatch):
     monkeypatch.setattr(members, "usable_bytes", lambda: 1000)
     with pytest.raises(ConfigError, match="装不下：1 个成员一批.*num_envs"):

@@ -47,6 +47,7 @@ def test_the_table_in_the_text_is_the_record_and_every_chapter_fits_binder_s_lim
     assert memory.table() in (ROOT / "book/usage.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_kernel():
     import nbformat
 

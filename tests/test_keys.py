@@ -66,6 +66,7 @@ def test_draws_of_many_keys_at_once_equal_jax_random(name):
     np.testing.assert_array_equal(draw(ours), draw(theirs))
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, number=st.integers(0, 2**31 - 1))
 def test_derived_keys_equal_those_of_jax_random(seed, number):
     ours, theirs = make_key(seed), jax.random.key(seed)

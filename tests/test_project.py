@@ -77,6 +77,7 @@ def test_environment_yml_has_the_pins_of_the_lock():
     assert pip["pip"][-1] == "--editable ."
 
 
+@pytest.mark.slow
 def test_library_imports_only_declared_dependencies():
     declared = {canonicalize_name(r.name) for r in direct_dependencies()}
     distributions = packages_distributions()
@@ -165,7 +166,7 @@ def test_processes_take_turns_at_the_book(tmp_path):
     """几个进程一起要书时，只有一个在做，后来的读到它留下的记录。"""
     path = tmp_path / "record.json"
     turn = (
-        "import sys, time; from pathlib import Path; from conftest import one_at_a_time\n"
+        "import sys, time; from pathlib import Path; from turns import one_at_a_time\n"
         "with one_at_a_time(Path(sys.argv[1])) as record:\n"
         "    turns = record.get('turns', 0); time.sleep(0.1); record['turns'] = turns + 1"
     )

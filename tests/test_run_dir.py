@@ -195,6 +195,7 @@ def test_ctrl_c_right_after_a_checkpoint_saves_and_says_nothing_of_the_disk(tmp_
 # ---------------------------------------------------------------- 训练得更长
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [30, 60])
 def test_a_run_without_annealing_trained_longer_is_bit_for_bit_the_long_run(tmp_path, after):
     steady = dataclasses.replace(CFG, anneal_lr=False, total_timesteps=90 * 32)
@@ -433,6 +434,7 @@ def drop_a_part(folder):
     shutil.rmtree(folder / "state")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [tear, flip_a_bit, empty, drop_a_part])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, whole, damage):
     broken_off(tmp_path, 50)
@@ -478,6 +480,7 @@ def test_when_no_checkpoint_can_be_read_nothing_is_touched(tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["enable_x64", "disable_jit", "debug_nans"])
 def test_settings_of_jax_change_no_number_and_no_checkpoint(tmp_path, whole, setting):
     """在一种设置下开始，在另一种设置下接着。"""

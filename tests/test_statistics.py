@@ -118,6 +118,7 @@ def test_holm_by_hand():
     assert holm([0.9, 0.8]).tolist() == [1, 1] and holm([]).size == 0
 
 
+@pytest.mark.slow
 def test_many_comparisons_of_equal_groups_rarely_find_a_difference():
     """二十个比较，两组都出自同一个分布：各管各的区间总有误报，修正之后一批里几乎没有。"""
     rng = np.random.default_rng(0)

@@ -257,6 +257,7 @@ def test_a_tracker_that_crashes_changes_nothing(tmp_path, monkeypatch, untracked
         assert "没有登录" in (tmp_path / "run/tracking/worker.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_tracker_that_hangs_is_given_up_and_does_not_slow_training(
     tmp_path, monkeypatch, untracked
 ):
@@ -267,6 +268,7 @@ def test_a_tracker_that_hangs_is_given_up_and_does_not_slow_training(
     assert time.perf_counter() - start < 20
 
 
+@pytest.mark.slow
 def test_a_tracker_that_cannot_start_is_not_waited_for(tmp_path, monkeypatch, untracked):
     """例如连不上网：还没有打开，就不必等一分钟。"""
     fake_wandb(tmp_path, monkeypatch, on_init="time.sleep(1000)")

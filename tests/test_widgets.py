@@ -193,6 +193,7 @@ def test_train_live_refuses_static_keys():
         train_live(PPOConfig())({"num_envs": 4}, print)
 
 
+@pytest.mark.slow
 def test_moving_a_slider_and_training_in_the_kernel_compiles_nothing():
     """探索器的“用真的训练验证”：第一点编译过，别的点和接下来的种子一次也不编译。"""
     widget = explorer(live=train_live(TINY))
