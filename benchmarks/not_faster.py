@@ -1,6 +1,6 @@
 """试过、没有放进库里的几样：各快多少，各费什么。
 
-    python benchmarks/not_faster.py    约四分钟，机器要空着；写进 book/data/not_faster.json，书里的“为什么这么快”读它
+    python benchmarks/not_faster.py    约三分钟，机器要空着；写进 book/data/not_faster.json，书里的“为什么这么快”读它
 
 - **一个种子用上两个核。** 库里一个成员只用一个核。Actor 和 Critic 没有共用的层，梯度的范数再分开裁剪，两边学的时候就互不
   相干，可以各占一个核；随机数只看钥匙，下一次更新的也可以由闲着的核先抽好。代价是一次更新要从编译好的循环里出来几趟。

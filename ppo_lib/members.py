@@ -82,7 +82,7 @@ class Members:
         self.programs = compiled_programs(cfg.static(), self.batch)
         self.compile_seconds = time.perf_counter() - start
         if not vmap:
-            warn_if_too_many(self.programs.run_chunk, self.size, cfg.num_updates)
+            warn_if_too_many(self.programs.memory, self.size, cfg.num_updates)
         self.run_seconds = 0.0
 
         inputs = np.asarray(seeds, np.int32), jax.tree.map(np.float32, hyper)
@@ -291,7 +291,7 @@ def fitting_batch(static_cfg: PPOConfig, members: int) -> int:
     """
     whole = whole_batch(members)
     needed, usable = (
-        device_bytes(compiled_programs(static_cfg, whole).run_chunk),
+        device_bytes(compiled_programs(static_cfg, whole).memory),
         usable_bytes(),
     )
     for parts in range(1, members + 1):
@@ -331,10 +331,11 @@ def chunk_lengths(total: int, chunk: int | None) -> list[int]:
 
 
 class Programs(NamedTuple):
-    """两个编译好的程序。"""
+    """两个编译好的程序，和第二个占多少内存。"""
 
     init: Any  # (seed, Hyperparams) -> TrainState
     run_chunk: Any  # (TrainState, Hyperparams, n) -> (TrainState, metrics)
+    memory: Any  # run_chunk.memory_analysis()；问一次要三十毫秒
 
 
 @compiled_once
@@ -361,7 +362,7 @@ def compiled_programs(static_cfg: PPOConfig, batch: int | None) -> Programs:
         compiled_init = pool.submit(plain_jax()(init.lower(seed, hyper).compile))
         length = jax.ShapeDtypeStruct((), jnp.int32)
         compiled_chunk = run_chunk.lower(state, hyper, length).compile()
-    return Programs(compiled_init.result(), compiled_chunk)
+    return Programs(compiled_init.result(), compiled_chunk, compiled_chunk.memory_analysis())
 
 
 def over_devices(function, in_specs):

@@ -12,9 +12,11 @@ import jax
 from ppo_lib.training import CHUNK
 
 
-def device_bytes(run_chunk) -> int:
-    """编译好的 run_chunk 训练一批时，每个设备上占多少字节：程序自己用的，和做完上一块、还留着的状态；不知道就是 0。"""
-    memory = run_chunk.memory_analysis()
+def device_bytes(memory) -> int:
+    """训练一批时，每个设备上占多少字节：程序自己用的，和做完上一块、还留着的状态；不知道就是 0。
+
+    memory 是编译好的 run_chunk 的 ``memory_analysis()``。
+    """
     if memory is None:
         return 0
     state = memory.argument_size_in_bytes
@@ -30,11 +32,11 @@ def usable_bytes() -> float:
     return 0.9 * (memory or {}).get("bytes_limit", math.inf)
 
 
-def warn_if_too_many(run_chunk, members: int, num_updates: int) -> None:
+def warn_if_too_many(memory, members: int, num_updates: int) -> None:
     """主机的内存一定装不下时，先说出来：每个成员至少要两份状态（这一块的、下一块的）、两份指标。"""
-    memory, total = run_chunk.memory_analysis(), host_bytes()
     if memory is None:
         return
+    total = host_bytes()
     state, row = memory.argument_size_in_bytes, memory.output_size_in_bytes
     each = 2 * state + 2 * max(0, row - state) * num_updates / CHUNK
     if members * each > total:

@@ -513,7 +513,7 @@ def room_for_four(monkeypatch):
     """设备的内存只装得下四个成员的一批。"""
     seven = compiled_programs(tiny().static(), 7)
     monkeypatch.setattr(
-        members, "usable_bytes", lambda: members.device_bytes(seven.run_chunk) * 4.5 / 7
+        members, "usable_bytes", lambda: members.device_bytes(seven.memory) * 4.5 / 7
     )
 
 
@@ -542,9 +542,9 @@ def test_what_does_not_fit_is_cut_into_equal_batches_with_the_same_numbers(room_
 @pytest.mark.parametrize("size, batch", [(4, 4), (5, 3), (7, 4), (9, 3), (13, 4)])
 def test_a_cut_run_has_equal_batches_as_few_as_fit(monkeypatch, size, batch):
     monkeypatch.setattr(
-        members, "compiled_programs", lambda _, size: members.Programs(None, size)
+        members, "compiled_programs", lambda _, size: members.Programs(None, None, size)
     )
-    monkeypatch.setattr(members, "device_bytes", lambda program: 100 * program)
+    monkeypatch.setattr(members, "device_bytes", lambda memory: 100 * memory)
     monkeypatch.setattr(members, "usable_bytes", lambda: 450)
     assert members.fitting_batch(None, size) == batch
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -562,7 +562,7 @@ def test_one_member_that_does_not_fit_is_an_error(monkeypatch):
 def test_more_members_than_the_host_can_hold_are_told_beforehand(monkeypatch):
     """说出至多装得下几个；正好那么多个时，不再警告。"""
     cfg = tiny(num_seeds=5, total_timesteps=32)
-    program = compiled_programs(cfg.static(), None).run_chunk.memory_analysis()
+    program = compiled_programs(cfg.static(), None).memory
     monkeypatch.setattr(memory, "host_bytes", lambda: 7 * program.argument_size_in_bytes)
     with pytest.warns(RuntimeWarning, match="5 个成员至少要") as told:
         quiet(cfg)
