@@ -131,7 +131,7 @@ def remember(first: str, heavy: tuple[str, ...]):
         for leaf in jax.tree.leaves((self.states, self.hypers)):
             digest.update(to_plain(leaf).tobytes())
         key = (
-            tuple(texts[program] for program in self.programs[:2]),
+            tuple(texts[p] for p in (self.programs.init, self.programs.run_chunk)),
             tuple(lengths),
             digest.digest(),
         )
