@@ -223,7 +223,7 @@ def compare(runs: dict) -> dict[str, list[float]]:
 # ---------------------------------------------------------------- 编译
 
 
-def compiling(cfg: PPOConfig) -> dict[str, dict[str, list[float]]]:
+def compiling(cfg: PPOConfig) -> dict:
     """选项 → {编译用的 CPU 时间、训练用的时间，各轮是库里的几倍}；另有程序里融合成的运算一共几段。"""
     fns, hyper = make_train(cfg.static()), jax.tree.map(jnp.float32, cfg.hyperparams())
     state = jit(fns.init)(0, hyper)
