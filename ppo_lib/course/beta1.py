@@ -197,11 +197,21 @@ BY_STEPS = {
     for b in (0.9, 0.99)
 }
 ONE_BY_ONE = {name: OTHERS[name] for name in ("RMSprop", "没有偏差修正")}
+BY_LENGTH = {
+    f"{title}，β₁ = {b:g}": Method(dict(beta_1=b) | keys)
+    for title, keys in {
+        "训练长一倍": dict(total_timesteps=e2_keys("甲", STEPS, "cartpole")["total_timesteps"]),
+        "小批次抽样本": dict(shuffle="samples"),
+    }.items()
+    for b in (0.9, 0.99)
+}
+"""第三轮补的两格：K = 8 的 BY_STEPS 与 BETAS 不同的有两样，这里各改一样。"""
 
 
 def again_methods(task: str) -> dict[str, Method]:
-    """第二轮在一个任务上的做法。"""
-    return BETAS | ONLY | (ONE_BY_ONE | BY_STEPS if task == "cartpole" else {})
+    """第二、三轮在一个任务上的做法。"""
+    on_cartpole = ONE_BY_ONE | BY_STEPS | BY_LENGTH if task == "cartpole" else {}
+    return BETAS | ONLY | {"Adam-Rel": OTHERS["Adam-Rel"]} | on_cartpole
 
 
 # ---------------------------------------------------------------- 挑学习率
