@@ -310,7 +310,7 @@ def main(students: int, chapter: str, gigabytes: int) -> dict:
             "endless loop interrupted": stopped,
             "pried": pried,
             "collected": collected,
-            "absent": absent,
+            "absent": list(absent),
         }
 
 

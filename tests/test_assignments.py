@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib
 import inspect
 import json
 import socket
@@ -13,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from answers import ch06 as answers
+from conftest import give_up
 
 from book.tools.teach import assignments, grade, sandbox, study
 from book.tools.teach.assignments import ASSIGNMENTS, leaks, notebook
@@ -29,9 +31,9 @@ SHORT = Limits(seconds=60, cell_seconds=15, call_seconds=15)
 
 @pytest.fixture(scope="session")
 def isolated():
-    """这台机器隔离得了；隔离不了就跳过，并说为什么。"""
+    """这台机器隔离得了；隔离不了就说为什么。"""
     if why := why_not_isolated():
-        pytest.skip(f"这台机器隔离不了作业：{why}")
+        give_up(f"这台机器隔离不了作业：{why}")
     return True
 
 
@@ -248,6 +250,7 @@ CLAIM = study.compare_two(OURS, BASE)
         (study.judge_scores, (OURS, BASE), None),
         (study.judge_scores, (list(OURS), BASE.tolist()), None),
         (study.judge_scores, (OURS[:9], BASE), "9 个种子"),
+        (study.judge_scores, (np.arange(1001) / 3, BASE), "至多 1000 个"),
         (study.judge_scores, (OURS, OURS), "同一组"),
         (study.judge_scores, (OURS + 300, BASE), "不在 0 到 500"),
         (study.judge_scores, (OURS * np.nan, BASE), "NaN"),
@@ -452,8 +455,13 @@ def left_behind(seconds: float = 3) -> list[psutil.Process]:
     return psutil.wait_procs(inside, timeout=seconds)[1]
 
 
-PATIENT = {"接住一切的循环": Limits(seconds=8, cell_seconds=3)}
-"""什么也做不成的，不必等那么久；一格的时限先到，它接住了。"""
+FIVE = Limits(seconds=60, cell_seconds=5, call_seconds=5)
+PATIENT = {
+    "一格里的循环": FIVE,
+    "函数里的循环": FIVE,
+    "接住一切的循环": Limits(seconds=8, cell_seconds=3),
+}
+"""什么也做不成的，不必等那么久；最后一个，一格的时限先到，它接住了。"""
 
 RUNAWAYS = {
     "函数里的循环": (first("def my_gae(*a):\n    while True: pass"), "15 秒还没有结束", [0, 40, 20]),
@@ -559,6 +567,24 @@ def test_the_environment_and_the_other_processes_are_hidden(isolated, monkeypatc
         names, pids = (inside.ask(op="value", name=n)["value"]["list"] for n in ("names", "pids"))  # fmt: skip
         uid = inside.ask(op="value", name="uid")["value"]
     assert "SECRET" not in names and len(pids) <= 3 and uid != 0
+
+
+@pytest.mark.slow
+def test_a_submission_that_kills_the_grader_takes_no_one_with_it(tmp_path, monkeypatch):
+    (tmp_path / "deadly.py").write_text("""
+import os, types
+
+def grade(student, *rest):
+    if student == "b":
+        os._exit(1)
+    return types.SimpleNamespace(student=student, total=100)
+""")
+    monkeypatch.syspath_prepend(tmp_path)  # 打分的进程也从这里载入
+    monkeypatch.setattr(grade, "grade", importlib.import_module("deadly").grade)
+    graded = grade.grade_all(dict.fromkeys("abc", b""), "study", SEED, isolated=False, jobs=2)
+    assert [(one.student, one.total) for one in graded] == [("a", 100), ("b", 0), ("c", 100)]
+    assert "请老师看一看" in graded[1].marks[0].reason
+    assert graded[1].marks[-1].score is None  # 报告仍由老师评
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_peak_memory_is_that_of_the_kernel():
 
 
 class FakeHub(hub.Hub):
-    """三个学生：一个交了，一个没有，一个的服务器停着。"""
+    """四个学生：一个交了，一个没有，一个的服务器停着，一个的开不起来。名单一次给两个。"""
 
     def __init__(self):
         super().__init__("http://127.0.0.1:1", "")
@@ -66,8 +66,10 @@ class FakeHub(hub.Hub):
     def ask(self, path, method="GET", body=None):
         self.said.append((method, path))
         name = path.split("/")[2 if path.startswith("/user/") else -1].replace("server", "c")
-        if path == "/hub/api/users":
-            return [{"name": x} for x in "abc"]
+        if "?offset=" in path:
+            return [{"name": x} for x in "abdc"][int(path.split("=")[1]) :][:2]
+        if path.startswith("/hub/api/users/d"):
+            raise hub.urllib.error.HTTPError(path, 500, "spawn failed", {}, None)
         if path.startswith("/user/"):
             if name == "b":
                 raise hub.urllib.error.HTTPError(path, 404, "", {}, None)
@@ -81,7 +83,8 @@ class FakeHub(hub.Hub):
 
 def test_collecting_names_the_absent_and_leaves_servers_as_they_were(tmp_path):
     fake = FakeHub()
-    assert hub.collect(fake, "ppo-book/submit/gae.ipynb", tmp_path) == ["b"]
+    missing = hub.collect(fake, "ppo-book/submit/gae.ipynb", tmp_path)
+    assert missing == {"b": "没有交", "d": "没有收到：HTTP Error 500: spawn failed"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ipynb", "c.ipynb"]
     assert json.loads((tmp_path / "c.ipynb").read_text(encoding="utf-8"))["owner"] == "c"
     assert fake.running == {"a", "b"}

@@ -128,14 +128,8 @@ def test_chapters_have_three_links_and_other_pages_none(tmp_path, monkeypatch):
         assert not re.findall(r'<(?:img|script|link|iframe)\b[^>]*"https?://', page)
 
 
-@pytest.mark.slow
-def test_without_a_repository_there_is_no_row(tmp_path, monkeypatch):
-    monkeypatch.setenv("BOOK_REPOSITORY", "https://gitlab.com/someone/ppo")
-    pages = make_book(tmp_path, dict(book_launch.os.environ))
-    assert all("ppo-launch" not in page and not foreign_links(page) for page in pages.values())
-
-
-def test_the_row_comes_after_the_card_of_the_chapter():
+def children_with_a_row(url):
+    """一章的章名、卡片、正文，加过那一行以后的各块。"""
     from docutils import nodes
 
     title = nodes.title("", "裁剪")
@@ -147,14 +141,17 @@ def test_the_row_comes_after_the_card_of_the_chapter():
     page = nodes.document("", "")
     page += section
     builder = SimpleNamespace(format="html", get_relative_uri=lambda *_: "../book/usage.html")
-    config = SimpleNamespace(book_repository=URL)
-    book_launch.add_launch_row(SimpleNamespace(builder=builder, config=config), page, CHAPTER)
-    assert [type(child).__name__ for child in section] == [
-        "title",
-        "container",
-        "raw",
-        "paragraph",
-    ]
+    app = SimpleNamespace(builder=builder, config=SimpleNamespace(book_repository=url))
+    book_launch.add_launch_row(app, page, CHAPTER)
+    return [type(child).__name__ for child in section]
+
+
+def test_the_row_comes_after_the_card_of_the_chapter():
+    assert children_with_a_row(URL) == ["title", "container", "raw", "paragraph"]
+
+
+def test_without_a_repository_there_is_no_row():
+    assert children_with_a_row("") == ["title", "container", "paragraph"]
 
 
 def test_usage_tells_the_limits_of_every_host():

@@ -37,13 +37,17 @@ TINY = dict(hidden_sizes=(4,), total_timesteps=2048)
 def random_policy(seeds=(0, 1), gain=1.0, **keys) -> Policy:
     """没有训练过的小网络；gain 放大策略头，让几个动作的概率差得开。"""
     cfg = PPOConfig(**TINY | keys, num_seeds=len(seeds), seed=min(seeds))
+    params = jax.tree.map(np.array, initial_params(cfg, seeds))
+    params["params"]["actor_head"]["kernel"] *= 100 * gain
+    return Policy(cfg, params, seeds, update=7)
+
+
+@functools.cache
+def initial_params(cfg, seeds):
     env = make_env(cfg)
     init = make_network(cfg, env).init
     members = jax.jit(jax.vmap(lambda s: init(jax.random.key(s), jnp.zeros(env.obs_dim))))
-    params = members(np.array(seeds))
-    params = jax.tree.map(np.array, params)
-    params["params"]["actor_head"]["kernel"] *= 100 * gain
-    return Policy(cfg, params, seeds, update=7)
+    return members(np.array(seeds))
 
 
 def one_action_policy(env_name: str, action: int, seeds=(0,)) -> Policy:

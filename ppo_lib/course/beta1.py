@@ -217,11 +217,11 @@ def again_methods(task: str) -> dict[str, Method]:
 # ---------------------------------------------------------------- 挑学习率
 
 
-def tuning_scores(task: str, method: str, file: str = "tune") -> dict[float, float]:
-    """学习率 → 整段成绩的四分位均值；没有录的是空的。
+def tuning_runs(task: str, method: str, file: str = "tune") -> dict[float, np.ndarray]:
+    """学习率 → 整段的成绩 (seeds,)；没有录的是空的。
 
     Args:
-        file: 读 ``tune_任务.npz``（第一轮）还是 ``retune_任务.npz``（第二轮）。
+        file: 读 ``tune_任务.npz``（第一轮）还是 ``retune_任务.npz``（第二、三轮）。
     """
     path = DATA_DIR / f"{file}_{task}.npz"
     if not path.exists():
@@ -229,9 +229,14 @@ def tuning_scores(task: str, method: str, file: str = "tune") -> dict[float, flo
     grid = load_grid(path)
     if method not in grid["method"]:
         return {}
-    scores = whole_run_scores(grid.sel({"method": method}))  # (lr, seed)
-    found = zip(grid["lr"].values.tolist(), iqm(scores.values, axis=1).tolist())
-    return {lr: score for lr, score in found if np.isfinite(score)}
+    scores = whole_run_scores(grid.sel({"method": method})).values  # (lr, seed)
+    found = zip(grid["lr"].values.tolist(), scores)
+    return {lr: each for lr, each in found if np.isfinite(iqm(each))}
+
+
+def tuning_scores(task: str, method: str, file: str = "tune") -> dict[float, float]:
+    """学习率 → 整段成绩的四分位均值；参数同 ``tuning_runs``。"""
+    return {lr: float(iqm(each)) for lr, each in tuning_runs(task, method, file).items()}
 
 
 def best_lr(scores: Mapping[float, float]) -> float:
@@ -473,6 +478,15 @@ def chance_of_winning(ours, base) -> float:
     """
     difference = np.subtract.outer(np.asarray(ours), np.asarray(base))
     return float((difference > 0).mean() + (difference == 0).mean() / 2)
+
+
+def chance_interval(ours, base, draws: int = 5000) -> tuple[float, float, float]:
+    """胜出的机会和它的 95% 置信区间：两组各自重抽种子。"""
+    rng = np.random.default_rng(0)
+    wins = 0.5 + np.sign(np.subtract.outer(ours, base)) / 2  # (ours, base)，平手是 1/2
+    i, j = (rng.integers(len(x), size=(draws, len(x))) for x in (ours, base))
+    chances = wins[i[:, :, None], j[:, None, :]].mean(axis=(1, 2))  # (draws,)
+    return chance_of_winning(ours, base), *np.quantile(chances, [0.025, 0.975]).tolist()
 
 
 VERDICT_STYLE = {

@@ -254,7 +254,7 @@ EXPERIMENTS |= {
 }
 
 RETESTED = ("gamma=0.999", "gamma=1.0", "gae_lambda=1.0", "vf_coef=0.0", "num_steps=512")
-"""敏感度里单独看像有差别、按 Holm 头一次录下的里，修正后没有定论的改动；换 30 个新种子再测。"""
+"""敏感度头一次录下时，单独看区间不含 0、按 Holm 修正后没有定论的改动；换 30 个新种子再测。"""
 
 SENSITIVITY = EXPERIMENTS["traced"].variants | EXPERIMENTS["static"].variants
 

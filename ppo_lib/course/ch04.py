@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import flax.linen as nn
+import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from ppo_lib.config import PPOConfig
 from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Shape
 from ppo_lib.course.exercises.sameness import Close, SameShape
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.envs import make_env
+from ppo_lib.envs import make_env, make_observe
 from ppo_lib.loss import ppo_loss
 from ppo_lib.networks.cpu import dot_general
 from ppo_lib.networks.mlp import dense
@@ -197,7 +198,7 @@ def signal_and_gradient(init, activation, depth: int = 10, width: int = 64, seed
 
 
 def gradient_sizes(cfg: PPOConfig, params) -> dict[str, np.ndarray]:
-    """两项损失各自给第一个共用层的梯度有多长：采一批，只走第一步之前的那一刻。
+    """两项损失各自给第一个共用层的梯度有多长：采一批，在走第一步之前。
 
     Args:
         cfg: 主干共用的配置。
@@ -243,9 +244,9 @@ PLANE = np.stack(
 def values_on_plane(cfg: PPOConfig, params) -> np.ndarray:
     """几个种子的 Critic 在 ``PLANE`` 上的值：params 的叶子 (seeds, ...) → (seeds, 61, 41)。"""
     network = make_network(cfg, make_env(cfg))
-    scaled = PLANE
-    if cfg.obs_scaling == "bounds":
-        scaled = (PLANE - np.float32([-0.3, 0])) / np.float32([0.9, 0.07])
+    env, env_params = gymnax.make(cfg.env_name)
+    observe = make_observe(env.observation_space(env_params), cfg.obs_scaling)
+    scaled = jax.vmap(jax.vmap(observe))(PLANE)
     return np.asarray(jax.vmap(lambda p: network.apply(p, scaled)[1])(params))
 
 

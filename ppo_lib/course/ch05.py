@@ -223,7 +223,7 @@ EVALUATE_EVERY = 8
 def train_and_evaluate(cfg: PPOConfig, progress: bool) -> xr.Dataset:
     """同 sweep，多一个指标 evaluated：那一刻的策略走 20 个完整的回合，按概率抽动作，平均的回报。
 
-    每 EVALUATE_EVERY 次更新评一次，其余的更新是 NaN。
+    每 EVALUATE_EVERY 次更新评一次，做完再评一次，其余的更新是 NaN。
     """
     every_chunk = {
         "ppo_lib.experiment.snapshot_updates": lambda lengths, done: set(

@@ -192,7 +192,7 @@ def walk(episodes: int, seed: int = 0, num_steps: int = 300) -> Walks:
 
 def first_advantages(critic, walks: Walks, gamma: float, gae_lambda: float) -> np.ndarray:
     """每个回合第一步的优势，用库里的 calculate_gae 算，(SIZE, 2, episodes)。"""
-    advantage, _ = first_step_gae(
+    advantage = first_step_gae(
         walks.reward, critic[walks.cell], critic[walks.next_cell], walks.terminated,
         gamma, gae_lambda,
     )  # fmt: skip
@@ -201,10 +201,10 @@ def first_advantages(critic, walks: Walks, gamma: float, gae_lambda: float) -> n
 
 @jax.jit
 def first_step_gae(reward, value, next_value, terminated, gamma, gae_lambda):
-    """第一行的优势和目标。"""
+    """第一行的优势。"""
     never = jnp.zeros_like(terminated)
-    both = calculate_gae(reward, value, next_value, terminated, never, gamma, gae_lambda)
-    return jax.tree.map(lambda x: x[0], both)
+    ends = terminated, never
+    return calculate_gae(reward, value, next_value, *ends, gamma, gae_lambda)[0][0]
 
 
 # ---------------------------------------------------------------- 实验

@@ -66,17 +66,6 @@ def correction_factor(t, beta_1: float, beta_2: float = 0.999):
     return (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
 
 
-def reset_multiplier(num_updates: int, steps: int, beta_1: float, beta_2: float = 0.999):
-    """每次更新开始时 t 归零，每一步的步长因此是不归零的几倍：f(t)/f(T)，(num_updates, steps)。
-
-    f 是 ``correction_factor``，t 是更新之内的第几步，T 是从头数的第几步。m 和 v 与 t 无关，所以除去
-    eps，归零恰好就是给学习率乘上这个数。
-    """
-    total = np.arange(1, num_updates * steps + 1).reshape(num_updates, steps)
-    inside = np.arange(1, steps + 1)
-    return correction_factor(inside, beta_1, beta_2) / correction_factor(total, beta_1, beta_2)
-
-
 # ---------------------------------------------------------------- Actor 和 Critic 分开看
 
 

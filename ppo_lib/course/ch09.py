@@ -49,6 +49,7 @@ def watch_critic(cfg: PPOConfig, updates: Sequence[int], seeds: Sequence[int]) -
     Returns:
         ``value`` (seed, update, position, velocity) 格点上的 V；``visits``（同形状）到此刻为止
         走到各格的次数；``goals`` (seed, update) 到此刻为止到达终点的次数；
+        ``value_loss`` (seed, update) 刚做完的那一次更新里，价值损失的平均；
         ``advantage`` (seed, update, step, env) 接下来一批经验的优势，未标准化。
     """
     runs = [watch_one(cfg, list(updates), seed) for seed in seeds]
@@ -60,16 +61,18 @@ def watch_one(cfg: PPOConfig, updates: list[int], seed: int) -> xr.Dataset:
     programs, look = compiled_programs(cfg.static(), None), compiled_look(cfg.static())
     hyper = jax.device_put(jax.tree.map(np.float32, cfg.hyperparams()))
     state = programs.init(jnp.int32(seed), hyper)
-    visits, goals, seen = np.zeros((len(POSITION), len(VELOCITY))), 0.0, []
+    now, visits, goals, seen = look(state, hyper), 0, 0, []
     for update in range(1, updates[-1] + 1):
-        visits = visits + look(state, hyper)["visits"]
+        visits = visits + now["visits"]
         state, metrics = programs.run_chunk(state, hyper, jnp.int32(1))
-        goals += float(metrics["goals_reached"][0])
+        goals += metrics["goals_reached"][0]
+        now = look(state, hyper)
         if update in updates:
-            now = {name: np.asarray(x) for name, x in look(state, hyper).items()}
-            seen.append(now | {"visits": visits, "goals": goals})
+            so_far = dict(visits=visits, goals=goals, value_loss=metrics["value_loss"][0])
+            seen.append(jax.tree.map(np.asarray, now | so_far))
     grid = ("update", "position", "velocity")
-    dims = dict(value=grid, visits=grid, goals=("update",), advantage=("update", "step", "env"))
+    dims = dict(value=grid, visits=grid, advantage=("update", "step", "env"))
+    dims |= dict(goals=("update",), value_loss=("update",))
     data = {name: (dims[name], np.stack([row[name] for row in seen])) for name in dims}
     coords = dict(update=updates, position=POSITION, velocity=VELOCITY)
     return xr.Dataset(data, coords)
@@ -110,9 +113,9 @@ def clock_share(advantage: xr.DataArray) -> xr.DataArray:
     return advantage.mean("env").var("step") / advantage.var(("step", "env"))
 
 
-def near(dataset: xr.DataArray, position: float, velocity: float = 0.0) -> xr.DataArray:
+def near(values: xr.DataArray, position: float, velocity: float = 0.0) -> xr.DataArray:
     """离 (position, velocity) 最近的那一格。"""
-    return dataset.sel(position=position, velocity=velocity, method="nearest")
+    return values.sel(position=position, velocity=velocity, method="nearest")
 
 
 # ---------------------------------------------------------------- 换一半激活函数

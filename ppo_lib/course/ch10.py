@@ -64,7 +64,7 @@ EXPERIMENTS = {
         points=20,
     ),
 }
-"""fresh_seeds：网格里惹眼的几格，换二十个没有用过的种子再训练一遍。cliff：一次更新走 32 步时，β₁ 的悬崖在哪里。"""
+"""fresh_seeds：网格里惹眼的几格，换二十个网格没有用过的种子再训练一遍。cliff：一次更新走 32 步时，β₁ 的悬崖在哪里。"""
 
 
 # ---------------------------------------------------------------- 网格
@@ -426,10 +426,11 @@ PREDICTIONS = {
 }  # fmt: skip
 """六个预测：题目、网格、固定的键；剩下的那个键就是要猜的。"""
 
-TOTAL = len(("mountain_car", "noisy")) + sum(
-    grid_scores(grid).sel(cell).size // 5 for _, grid, cell in PREDICTIONS.values()
-)
-"""总分：试探的两张网格各一分，预测里一个取值一分。"""
+NUM_HUNTS = 2
+"""试探游戏有几张网格，见 ``hunts``。"""
+
+TOTAL = NUM_HUNTS + sum(grid_iqm(grid).sel(cell).size for _, grid, cell in PREDICTIONS.values())
+"""总分：试探的网格一张一分，预测里一个取值一分。"""
 
 
 def prediction(guess_id: str, which: str) -> Prediction:

@@ -19,6 +19,7 @@ from scipy import stats
 import ppo_lib.loss
 from ppo_lib.advantage import calculate_gae, td_error
 from ppo_lib.config import PPOConfig
+from ppo_lib.course.ch11 import value_loss_all_pairs
 from ppo_lib.course.exercises import AnswerExercise, Choice, FunctionExercise, Number, edited
 from ppo_lib.course.exercises.sameness import SameShape
 from ppo_lib.course.experiment import Experiment
@@ -26,7 +27,7 @@ from ppo_lib.course.probes import ANSWERS, NEAR, PROBES, registered
 from ppo_lib.diagnostics import explained_variance, global_norm
 from ppo_lib.envs import make_env
 from ppo_lib.experiment import train
-from ppo_lib.loss import Minibatch, ppo_loss, value_loss
+from ppo_lib.loss import Minibatch, clipped_objective, ppo_loss
 from ppo_lib.optimizer import make_optimizer
 from ppo_lib.training import make_batch, make_network
 
@@ -121,15 +122,9 @@ def passes(name: str) -> bool:
 # ---------------------------------------------------------------- 写错的库
 
 
-def broadcast_value_loss(value, target):
-    """价值损失，value 多了一维：(batch, 1) 减 (batch,)，得到 (batch, batch)，不报错。"""
-    return value_loss(value[:, None], target)
-
-
 def objective_with_wrong_sign(ratio, advantage, clip_eps):
     """裁剪目标，优势的正负号反了。"""
-    clipped_ratio = jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
-    return jnp.minimum(ratio * -advantage, clipped_ratio * -advantage)
+    return clipped_objective(ratio, -advantage, clip_eps)
 
 
 def ratio_to_itself(log_prob, old_log_prob):
@@ -138,7 +133,7 @@ def ratio_to_itself(log_prob, old_log_prob):
 
 
 def batch_with_late_obs(rollout, hyper, cfg) -> Minibatch:
-    """一批经验，观测错后了一步：记下的是走完之后看到的。"""
+    """一批经验，观测错后了一步：记下的是走完之后看到的（最后一行除外，它没有下一行可抄）。"""
     batch = make_batch(rollout, hyper, cfg)
     return batch._replace(obs=jnp.concatenate([batch.obs[1:], batch.obs[-1:]]))
 
@@ -148,7 +143,7 @@ def optimizer_that_stays(kind, lr, hyper):
     return make_optimizer(kind, 0.0 * lr, hyper)
 
 
-BROADCAST = {"ppo_lib.loss.value_loss": broadcast_value_loss}
+BROADCAST = {"ppo_lib.loss.value_loss": value_loss_all_pairs}
 """开头的三号，也是会诊的乙：价值损失的形状错了。"""
 
 CASES = {

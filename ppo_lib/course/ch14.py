@@ -18,7 +18,7 @@ import numpy as np
 
 from ppo_lib.config import PPOConfig
 from ppo_lib.course.exercises import FunctionExercise, Mistake, edited, judged
-from ppo_lib.course.exercises.running import describe_error, run
+from ppo_lib.course.exercises.running import describe_error, meaning, run
 from ppo_lib.course.exercises.sameness import Close, describe, explain, show
 from ppo_lib.course.from_scratch import (
     Bench,
@@ -797,12 +797,18 @@ def examine(path: str) -> bool:
     except (OSError, SyntaxError) as error:
         print(f"{path} 读不了：{error}")
         return False
+    except Exception as error:
+        print(f"{path} 运行不下去：{meaning(error)}（{type(error).__name__}：{error}）")
+        return False
     pieces = types.SimpleNamespace(**space)
-    for check in (check_rollout, check_gae, check_loss, check_learn, check_train):
-        name = check.reference.__name__
-        if name not in space:
-            print(f"{name}：文件里没有这个函数。")
-            return False
+    checks = {
+        check.reference.__name__: check
+        for check in (check_rollout, check_gae, check_loss, check_learn, check_train)
+    }
+    if missing := [name for name in checks if name not in space]:
+        print(f"文件里没有：{'、'.join(missing)}。")
+        return False
+    for name, check in checks.items():
         verdict = check(space[name])
         print(f"{name}：{verdict}")
         if not verdict:

@@ -42,7 +42,8 @@ def compare(pairs: Mapping[str, tuple]) -> dict[str, Comparison]:
         bound = shared_bound(ours, base)
         if bound:
             warnings.warn(
-                f"{name}：两组都在{bound}，这个成绩分不出它们；换成整段的成绩 whole_run_scores。",
+                f"{name}：两组都在 {bound}，这个成绩分不出它们。最后的成绩，就换成整段的 whole_run_scores；"
+                "整段的也在那里，就是都没有学会，或者一开头就满分。",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -58,9 +59,9 @@ def compare(pairs: Mapping[str, tuple]) -> dict[str, Comparison]:
 
 
 def shared_bound(ours, base) -> str | None:
-    """两组的四分位均值是不是都到了同一个头（差不到百分之一）；是的话，它叫什么。"""
+    """两组中间的一半种子是不是都到了同一个头（平均差不到百分之一）；是的话，它叫什么。"""
     for name, bound in BOUNDS.items():
-        if all(abs(iqm(np.asarray(x)) - bound) <= abs(bound) / 100 for x in (ours, base)):
+        if all(iqm(abs(np.asarray(x) - bound)) <= abs(bound) / 100 for x in (ours, base)):
             return name
     return None
 

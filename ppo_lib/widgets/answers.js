@@ -3,7 +3,7 @@
 // ---- 读：框里的东西 → 判卷用的。没填是 null；读不懂就抛出给读者的话
 
 function parseNumber(text) {
-  const clean = text.replaceAll(/[\s，,]/g, "").replaceAll("−", "-").replaceAll(/^[约≈~]|[倍次步个分遍]$/g, "");
+  const clean = text.replaceAll(/[\s，,]/g, "").replaceAll("−", "-").replaceAll(/^[约≈~]|[倍次步个分遍条]$/g, "");
   if (clean === "") return null;
   const number = "[+-]?(?:\\d+\\.?\\d*|\\.\\d+)(?:e[+-]?\\d+)?";
   const parts = clean.match(new RegExp(`^(${number})(?:/(${number})|([%％]))?$`, "i"));

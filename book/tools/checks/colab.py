@@ -96,8 +96,12 @@ def add_kernel() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     command = [str(PYTHON), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernel = {"argv": command, "display_name": "Colab", "language": "python"}
-    # 不从别处借 ppo_lib；不要调试器的一条无关的警告
-    kernel["env"] = {"PYTHONPATH": "", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    # 不从别处借 ppo_lib；不要调试器的一条无关的警告；源码编译一次就存下，各个内核不必都从头编译
+    kernel["env"] = {
+        "PYTHONPATH": "",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
     (folder / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
     os.environ["JUPYTER_PATH"] = str(FOLDER)
 

@@ -63,11 +63,12 @@ def edit(left_alone: tuple[str, ...]):
     只改只有函数的文件：Colab 的 IPython 7 重新载入一个文件，里面的类就换成新的，手里的对象还是旧的类；
     重新载入一个包，就忘了它的子模块。新的 IPython 没有这两样毛病。
     """
+    import os
     import sys
     import time
     from pathlib import Path
 
-    time.sleep(1.1)  # 有的文件系统，修改时间只到秒
+    later = time.time() + 2  # 有的文件系统，修改时间只到秒
     for name, module in list(sys.modules.items()):
         classes = [x for x in vars(module).values() if getattr(x, "__module__", "") == name]
         classes = [x for x in classes if isinstance(x, type)]
@@ -75,6 +76,7 @@ def edit(left_alone: tuple[str, ...]):
             if not classes and not hasattr(module, "__path__"):
                 with Path(module.__file__).open("a", encoding="utf-8") as file:
                     file.write("\nEDITED = True\n")
+                os.utime(module.__file__, (later, later))
 
 
 def check_reloaded():

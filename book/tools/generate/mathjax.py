@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fontTools.ttLib import TTFont
 
-FOLDER = Path(__file__).parents[1] / "static/mathjax"
+FOLDER = Path(__file__).parents[2] / "static/mathjax"
 TARGET = FOLDER / "tex-chtml-nomenu.js"
 FONTS = "output/chtml/fonts/woff-v2"
 PACKAGE = "mathjax@3.2.2"

@@ -9,6 +9,7 @@ python -m book.tools.site.build --serve [端口]  边做边读：先打开网址
 
 import argparse
 import copy
+import errno
 import io
 import os
 import shutil
@@ -267,10 +268,11 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         say(f"书没有做好。{failure}")
         status = 1
     except OSError as error:
-        free = shutil.disk_usage(root).free / 1e6
-        say(
-            f"书没有做好：{error}。磁盘还剩 {free:.0f} MB；腾出空间后再做，运行过的章不必重来。"
-        )
+        advice = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(root).free / 1e6
+            advice = f"磁盘还剩 {free:.0f} MB；腾出空间后再做，运行过的章不必重来。"
+        say(f"书没有做好：{error}。{advice}")
         return 1
     except KeyboardInterrupt:
         say("\n停下了。运行完的章已经存好，下次接着做。")

@@ -117,8 +117,11 @@ def order(pages: list[Page]) -> list[Page]:
 
 
 def seconds_left(waiting: list[Page], done: dict[Page, float], jobs: int) -> float:
-    """还要几秒：没做完的各页的估计，按做完的各页实际快慢折算，几页并排。"""
-    slowness = sum(done.values()) / sum(page.seconds for page in done) if done else 1.0
+    """还要几秒：没做完的各页的估计，按做完的各页实际快慢折算，几页并排。
+
+    当作另有一分钟估得正好：头一两页短，估得不准，不让它们说了算。
+    """
+    slowness = (60 + sum(done.values())) / (60 + sum(page.seconds for page in done))
     work = sum(page.seconds for page in waiting)
     longest = max((page.seconds for page in waiting), default=0)
     return slowness * max(work / jobs, longest)

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -283,6 +284,11 @@ def missing_headings(report: str) -> list[str]:
     return [name for name in HEADINGS if not sections.get(name, "").strip()]
 
 
+def all_zero(key: str, reason: str) -> list[Mark]:
+    """机器判的各题都是 0 分，同一个原因。"""
+    return [Mark(x.title, 0, x.points, reason) for x in ASSIGNMENTS[key].parts]
+
+
 def grade(student: str, content: bytes | None, key: str, seed: int, isolated: bool) -> Graded:
     """给一个人的作业打分；无论交来什么，都有一行成绩。"""
     assignment, report = ASSIGNMENTS[key], ""
@@ -291,9 +297,9 @@ def grade(student: str, content: bytes | None, key: str, seed: int, isolated: bo
         marks = grade_cells(code_cells(notebook), assignment, seed, isolated)
         report = report_of(notebook) if assignment.report else ""
     except (Unreadable, NotStarted) as error:
-        marks = [Mark(x.title, 0, x.points, str(error)) for x in assignment.parts]
+        marks = all_zero(key, str(error))
     except Exception as error:  # 一个人的意外，不能让别人没有成绩
-        marks = [Mark(x.title, 0, x.points, unexpected(error)) for x in assignment.parts]
+        marks = all_zero(key, unexpected(error))
     if assignment.report:
         missing = missing_headings(report)
         reason = f"少了 {'、'.join(missing)}。" if missing else ""
@@ -333,11 +339,27 @@ def grade_all(
             for student, content in submissions.items()
         ]
         graded = []
-        for future in waiting:
-            graded.append(future.result())
-            one = graded[-1]
+        for (student, content), future in zip(submissions.items(), waiting):
+            try:
+                one = future.result()
+            except BrokenProcessPool:  # 有一份弄死了打分的进程，还没有打完的各自重来
+                one = grade_apart(student, content, key, seed, isolated)
+            graded.append(one)
             print(f"[{len(graded)}/{len(waiting)}] {one.student}：{one.total} 分", flush=True)
     return graded
+
+
+def grade_apart(student: str, *rest) -> Graded:
+    """同 ``grade``，在自己的进程里；弄死了那个进程的，是 0 分和原因。"""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(grade, student, *rest).result()
+        except BrokenProcessPool as error:
+            key, reason = rest[1], unexpected(error)
+            points = ASSIGNMENTS[key].report
+            by_hand = [Mark("报告", None, points, "等老师评。")] if points else []
+            return Graded(student, all_zero(key, reason) + by_hand, "")
 
 
 def rows(graded: list[Graded]) -> list[list[str]]:

@@ -120,7 +120,8 @@ class Sandbox:
     """
 
     def __init__(self, cells: list[str], limits: Limits, library: bool, isolated: bool):
-        self.limits, self.number, self.received = limits, 0, b""
+        self.limits, self.isolated = limits, isolated
+        self.number, self.received = 0, b""
         self.home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         command = [sys.executable, "-I", "/driver.py" if isolated else str(DRIVER)]
         if isolated:
@@ -221,14 +222,22 @@ class Sandbox:
         return total
 
     def close(self) -> None:
-        """停下里面的全部进程。有 bwrap 时，它一死，里面的都死。"""
+        """停下里面的全部进程。
+
+        有 bwrap 时只杀里面的那一个：它是沙盒里的 1 号，一死，里面的都死；外面的那一个替它收尸，自己退出。
+        两个一起杀，尸体归系统的 1 号，不收尸的容器里要白等。
+        """
         members = self.members()
-        for process in reversed(members):
+        for process in members[1:2] if self.isolated and members[1:] else reversed(members):
             try:
                 process.kill()
             except psutil.Error:
                 pass
-        self.process.wait()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         psutil.wait_procs(members, timeout=5)
         for pipe in (self.process.stdin, self.process.stdout):
             try:

@@ -11,6 +11,9 @@ FULL = BOUNDS["CartPole 的满分"]
 SEEDS = 10
 """每组至少几个种子。"""
 
+MOST = 1000
+"""每组至多几个种子：重抽要 20000 × 种子数 的内存。"""
+
 
 def read_scores(name: str, given) -> np.ndarray:
     """一组成绩，每个种子一个数 (seeds,)。"""
@@ -19,6 +22,8 @@ def read_scores(name: str, given) -> np.ndarray:
         raise Mistake(f"{name} 要是一组成绩，每个种子一个数，形状 (num_seeds,)。")
     if len(scores) < SEEDS:
         raise Mistake(f"{name} 只有 {len(scores)} 个种子，要 {SEEDS} 个以上。")
+    if len(scores) > MOST:
+        raise Mistake(f"{name} 有 {len(scores)} 个数，至多 {MOST} 个：一个种子一个数。")
     if not ((scores >= 0) & (scores <= FULL)).all():
         raise Mistake(
             f"{name} 里有不在 0 到 {FULL} 之间的数，或者 NaN：那不是 CartPole 的回报。"

@@ -27,7 +27,7 @@ def parse_number(raw: Any) -> float:
     if isinstance(raw, (bool, np.bool_)):
         raise Mistake(f"要一个数，{raw} 是真假。")
     if isinstance(raw, str):
-        text = re.sub(r"^[约≈~]|[倍次步个分遍]$", "", re.sub(r"[\s,，]", "", raw)).replace(
+        text = re.sub(r"^[约≈~]|[倍次步个分遍条]$", "", re.sub(r"[\s,，]", "", raw)).replace(
             "−", "-"
         )
         percent = text.endswith(("%", "％"))
@@ -195,7 +195,7 @@ class Order:
     rules: Sequence[tuple[str, str, str]]
 
     def spec(self) -> dict:
-        """页面上先按笔画以外的固定次序摆出来：按文字排序。"""
+        """页面上先按文字的次序摆出来，与答案无关。"""
         shown = sorted(self.items)
         return {
             "kind": "order",
@@ -288,7 +288,7 @@ class AnswerExercise:
 
     def __call__(self, *answers, **named) -> Verdict:
         try:
-            given = self.collect((*answers, *named.values()))
+            given = self.collect((named,) if named and not answers else (*answers, *named.values()))  # fmt: skip
             if any(is_unwritten(x) for x in given):
                 return self.unanswered()
             read = []
@@ -310,6 +310,8 @@ class AnswerExercise:
         names = list(self.fields)
         if len(answers) == 1 and is_unwritten(answers[0]):
             return [...] * len(names)
+        if len(names) == 1 and isinstance(answers[0], Mapping):
+            answers = tuple(answers[0].values())
         if len(names) == 1:  # 选几个的，可以不写成集合
             return list(answers) if len(answers) == 1 else [list(answers)]
         if len(answers) == 1 and isinstance(answers[0], Mapping):

@@ -102,7 +102,14 @@ class FunctionExercise:
         if seed == self.seed:
             return self
         other = copy.copy(self)
-        for computed in ("cases", "expected", "misuses", "tried", "known"):
+        for computed in (
+            "cases",
+            "expected",
+            "expected_gradients",
+            "misuses",
+            "tried",
+            "known",
+        ):
             other.__dict__.pop(computed, None)
         other.seed = seed
         return other
@@ -300,7 +307,7 @@ class FunctionExercise:
     def check_gradients(self, function: Callable) -> None:
         """值都对之后，再比导数。"""
         got = [self.gradient(function, case) for case in self.cases]
-        right = [self.gradient(self.reference, case) for case in self.cases]
+        right = self.expected_gradients
         if all(map(self.agree, got, right)):
             return
         for hint, f in self.mistakes.items():
@@ -319,6 +326,11 @@ class FunctionExercise:
             )
         text = explain(got[first].value, right[first].value, self.close, "", names)
         raise Mistake(f"值都对，导数不对。{self.when(self.cases[first])}{text}")
+
+    @functools.cached_property
+    def expected_gradients(self) -> list[Outcome]:
+        """参考答案在各组输入上的导数。"""
+        return [self.gradient(self.reference, case) for case in self.cases]
 
     def gradient(self, function: Callable, case: tuple) -> Outcome:
         """结果加权求和以后，对 ``gradients`` 里各个参数的导数（元组）。"""

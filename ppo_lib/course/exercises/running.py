@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
 import dis
 import inspect
 import io
@@ -197,8 +198,16 @@ def meaning(error: BaseException) -> str:
         return f"没有 {error.args[0]!r} 这个键。" if error.args else "没有这个键。"
     if isinstance(error, IndexError):
         return "下标超出了范围。"
+    if "NoneType" in text:
+        return "有一个值是 None：多半是哪个函数没有返回值。"
     if isinstance(error, AttributeError):
-        return f"{type(error.obj).__name__} 没有 {error.name} 这个属性。"
+        owner = getattr(error.obj, "__name__", type(error.obj).__name__)
+        near = difflib.get_close_matches(error.name or "", dir(error.obj), 1)
+        return (
+            f"{owner} 没有 {error.name} 这个属性"
+            + "".join(f"，是不是 {x}" for x in near)
+            + "。"
+        )
     if isinstance(error, RecursionError):
         return "函数一直调用自己，没有停下。"
     if isinstance(error, MemoryError):
@@ -227,8 +236,6 @@ def meaning(error: BaseException) -> str:
         return f"这里没有装 {error.name} 这个包。"
     if "JAX arrays are immutable" in text:
         return "JAX 的数组不能就地改动：用 x = x.at[i].set(…) 得到一个新的。"
-    if isinstance(error, TypeError) and "NoneType" in text:
-        return "有一个值是 None：多半是哪个函数没有返回值。"
     if isinstance(error, TypeError) and "argument" in text:
         return "参数的个数或类型不对。"
     if isinstance(error, TypeError):

@@ -36,6 +36,13 @@ class Hub:
             text = reply.read()
         return json.loads(text) if text else None
 
+    def users(self) -> list[str]:
+        """全部的人；集线器一次只给一页。"""
+        names = []
+        while page := self.ask(f"/hub/api/users?offset={len(names)}"):
+            names += [row["name"] for row in page]
+        return names
+
     def ready(self, user: str) -> bool:
         """一个学生的服务器开好了没有。"""
         servers = self.ask(f"/hub/api/users/{user}")["servers"]
@@ -61,32 +68,40 @@ class Hub:
         self.ask(f"/hub/api/users/{user}/server", "DELETE")
 
 
-def collect(hub: Hub, path: str, folder: Path) -> list[str]:
-    """收各人的 path，存进 folder；返回没有交的人。"""
+def collect(hub: Hub, path: str, folder: Path) -> dict[str, str]:
+    """收各人的 path，存进 folder；返回没有收到的人和原因。一个人的服务器坏了，别人的照收。"""
     folder.mkdir(parents=True, exist_ok=True)
-    absent = []
-    for user in (row["name"] for row in hub.ask("/hub/api/users")):
-        started = hub.start(user)
+    missing = {}
+    for user in hub.users():
         try:
-            found = hub.ask(f"/user/{user}/api/contents/{urllib.parse.quote(path)}")
-            text = json.dumps(found["content"], ensure_ascii=False)
-            (folder / f"{Path(user).name}.ipynb").write_text(text, encoding="utf-8")
-        except urllib.error.HTTPError as error:
-            if error.code != 404:
-                raise
-            absent.append(user)
-        finally:
-            if started:
-                hub.stop(user)
-    return absent
+            content = fetch(hub, user, path)
+        except OSError as error:  # 服务器说不行、连不上、等太久，都是它的子类
+            not_there = isinstance(error, urllib.error.HTTPError) and error.code == 404
+            missing[user] = "没有交" if not_there else f"没有收到：{error}"
+            continue
+        text = json.dumps(content, ensure_ascii=False)
+        (folder / f"{Path(user).name}.ipynb").write_text(text, encoding="utf-8")
+    return missing
+
+
+def fetch(hub: Hub, user: str, path: str) -> dict:
+    """一个人的笔记本；他的服务器停着就先开起来，取完照旧停下。"""
+    started = hub.start(user)
+    try:
+        return hub.ask(f"/user/{user}/api/contents/{urllib.parse.quote(path)}")["content"]
+    finally:
+        if started:
+            hub.stop(user)
 
 
 def main() -> None:
     if len(sys.argv) != 4 or "JUPYTERHUB_API_TOKEN" not in os.environ:
         sys.exit(__doc__)
     url, path, folder = sys.argv[1:]
-    absent = collect(Hub(url, os.environ["JUPYTERHUB_API_TOKEN"]), path, Path(folder))
-    print(f"收到 {len(list(Path(folder).glob('*.ipynb')))} 份，在 {folder}。没有交的：{'、'.join(absent) or '无'}")  # fmt: skip
+    missing = collect(Hub(url, os.environ["JUPYTERHUB_API_TOKEN"]), path, Path(folder))
+    print(f"收到 {len(list(Path(folder).glob('*.ipynb')))} 份，在 {folder}；没有收到的 {len(missing)} 人。")  # fmt: skip
+    for user, why in missing.items():
+        print(f"{user}：{why}")
 
 
 if __name__ == "__main__":
