@@ -2,7 +2,7 @@
 
     python benchmarks/beta1_study.py                    列出有哪些
     python benchmarks/beta1_study.py tune cartpole      挑学习率：每种做法 × 每个学习率
-    python benchmarks/beta1_study.py retune cartpole    第二轮挑学习率
+    python benchmarks/beta1_study.py retune cartpole    第二、三轮挑学习率
     python benchmarks/beta1_study.py e1 cartpole        录一个实验在一个任务上的报告
 
 一种做法录完就存下（_build/beta1/），断了再运行一次，从没有录的那个接着录。有 GPU 就用 GPU。
@@ -73,21 +73,21 @@ def tune(task: str) -> None:
     start = time.perf_counter()
     methods = beta1.methods_of(task).items()
     tables = {name: tune_method(task, name, method) for name, method in methods}
-    save_tuning("tune", task, tables, beta1.tuning_config(task), start)
+    save_tuning("tune", task, tables, beta1.tuning_config(task), time.perf_counter() - start)
 
 
 def retune(task: str) -> None:
-    """第二轮：每种做法试满 ``AGAIN_LR``，存进 ``retune_任务.npz``。"""
-    start = time.perf_counter()
+    """第二、三轮：每种做法试满 ``AGAIN_LR``，存进 ``retune_任务.npz``。"""
     cfg = beta1.retuning_config(task)
     tables = {
         name: kept(f"retune/{task}/{name}", lambda how=how: by_lr(cfg, how, beta1.AGAIN_LR))
         for name, how in beta1.again_methods(task).items()
     }
-    save_tuning("retune", task, tables, cfg, start)
+    seconds = sum(float(table.attrs["seconds"]) for table in tables.values())
+    save_tuning("retune", task, tables, cfg, seconds)
 
 
-def save_tuning(file: str, task: str, tables: dict, cfg: PPOConfig, start: float) -> None:
+def save_tuning(file: str, task: str, tables: dict, cfg: PPOConfig, seconds: float) -> None:
     """几种做法的表合成一份，存进 ``file_任务.npz``；timesteps 是第一种的（改步数的，总步数略有不同）。"""
     names = xr.DataArray(list(tables), dims="method", name="method")
     first, *rest = tables.values()
@@ -100,7 +100,7 @@ def save_tuning(file: str, task: str, tables: dict, cfg: PPOConfig, start: float
         provenance(
             f"python benchmarks/beta1_study.py {file} {task}",
             config=to_yaml(cfg),
-            seconds=round(time.perf_counter() - start),
+            seconds=round(seconds),
         ),
     )
 

@@ -127,7 +127,7 @@ PLAIN_JAX = {
     "default_prng_impl": "threefry2x32",
     "threefry_partitionable": True,
 }
-"""会改变结果、或让程序编译不成的 JAX 设置，和 ppo_lib 的程序要的值。"""
+"""会改变结果、或让程序编译不成的 JAX 设置，和 ppo_lib 的程序要的值。JAX_RANDOM_SEED_OFFSET 不在内：它没有上下文，设了就是换一批种子。"""
 
 
 @contextlib.contextmanager

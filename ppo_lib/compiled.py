@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import sys
@@ -89,7 +90,7 @@ def in_use() -> Iterator[tuple[str, object]]:
             elif callable(value):
                 yield f"{room}.{name}", (value, code_of(value))
             elif isinstance(value, PLAIN) and not name.startswith("__"):
-                yield f"{room}.{name}", value
+                yield f"{room}.{name}", copy.copy(value)  # 字典可以就地改
 
 
 def code_of(function) -> object:
@@ -132,9 +133,10 @@ def codes(code: types.CodeType) -> Iterator[tuple[str, types.CodeType]]:
 
 
 def body(code: types.CodeType) -> tuple:
-    """函数做的事，不管它在第几行、文档怎么写。"""
+    """函数做的事，不管它在第几行、文档怎么写；参数的缺省值不在字节码里，不比。"""
     inner = [body(x) if isinstance(x, types.CodeType) else x for x in code.co_consts]
-    return code.co_code, code.co_names, tuple(x for x in inner if not isinstance(x, str))
+    has_doc = inner and isinstance(inner[0], str)
+    return code.co_code, code.co_names, tuple(inner[1:] if has_doc else inner)
 
 
 def say_once(text: str) -> None:

@@ -24,8 +24,9 @@ def final_scores(runs: xr.Dataset, metric: str = "return") -> xr.DataArray:
             "这是中途停下的训练，算的是停下之前的十分之一。", RuntimeWarning, stacklevel=2
         )
     along = along_training(runs, metric)
-    age = np.arange(runs.sizes[along])[::-1]  # 最后一个是 0
-    weights = xr.DataArray(np.clip(len(age) / 10 - age, 0, 1), dims=along)
+    length = runs["timesteps"].notnull().sum(along)  # 几种做法长短不一时，短的后面是 NaN
+    age = length - 1 - xr.DataArray(np.arange(runs.sizes[along]), dims=along)  # 最后一个是 0
+    weights = (length / 10 - age).clip(0, 1).where(age >= 0, 0)
     return runs[metric].weighted(weights).mean(along)
 
 

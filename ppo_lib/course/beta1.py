@@ -358,7 +358,7 @@ def e0(task: str) -> Experiment:
 
 
 def again(task: str) -> Experiment:
-    """第二轮：每种做法用第二轮挑的学习率。"""
+    """第二、三轮：每种做法用 ``retune`` 挑的学习率。"""
     methods = again_methods(task)
     own = {
         name: dict(how.changes) | dict(lr=tuned_lr(task, name, "retune"))
