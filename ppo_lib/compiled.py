@@ -135,7 +135,7 @@ def codes(code: types.CodeType) -> Iterator[tuple[str, types.CodeType]]:
 def body(code: types.CodeType) -> tuple:
     """函数做的事，不管它在第几行、文档怎么写；参数的缺省值不在字节码里，不比。"""
     inner = [body(x) if isinstance(x, types.CodeType) else x for x in code.co_consts]
-    has_doc = inner and isinstance(inner[0], str)
+    has_doc = inner and isinstance(inner[0], str | None)  # 没有写文档的，那里是 None
     return code.co_code, code.co_names, tuple(inner[1:] if has_doc else inner)
 
 

@@ -24,8 +24,11 @@ def final_scores(runs: xr.Dataset, metric: str = "return") -> xr.DataArray:
             "这是中途停下的训练，算的是停下之前的十分之一。", RuntimeWarning, stacklevel=2
         )
     along = along_training(runs, metric)
-    length = runs["timesteps"].notnull().sum(along)  # 几种做法长短不一时，短的后面是 NaN
-    age = length - 1 - xr.DataArray(np.arange(runs.sizes[along]), dims=along)  # 最后一个是 0
+    index = xr.DataArray(np.arange(runs.sizes[along]), dims=along)
+    length = (
+        runs.coords.get("timesteps", index).notnull().sum(along)
+    )  # 几种做法长短不一时，短的后面是 NaN
+    age = length - 1 - index  # 最后一个是 0
     weights = (length / 10 - age).clip(0, 1).where(age >= 0, 0)
     return runs[metric].weighted(weights).mean(along)
 

@@ -14,7 +14,7 @@ import pytest
 from tiny import TINY
 
 import ppo_lib
-from ppo_lib import compiled, loss, train, training
+from ppo_lib import compiled, envs, loss, train, training
 from ppo_lib.compiled import compiled_once
 
 CFG = dataclasses.replace(TINY, total_timesteps=10 * 32, num_seeds=1)
@@ -51,6 +51,30 @@ def test_a_replaced_function_constant_or_method_compiles_again(
         make(1), make(1)
     make(1)
     assert count == [1, 1, 1]
+
+
+def test_a_dict_changed_in_place_compiles_again(made, monkeypatch):
+    make, count = made
+    make(1)
+    monkeypatch.setitem(envs.SHAPING, "position", lambda *_: 100.0)
+    make(1), make(1)
+    assert count == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("new", "same"),
+    [
+        ('def f(x):\n    "另一句。"\n    return x + "b"', True),
+        ('def f(x):\n    return x + "b"', True),
+        ('def f(x):\n    "一句。"\n    return x + "c"', False),
+    ],
+)
+def test_a_changed_string_is_a_change_and_a_docstring_is_none(new, same):
+    def of(source):
+        ((_, code),) = compiled.codes(compile(source, "f.py", "exec"))
+        return compiled.body(code)
+
+    assert (of('def f(x):\n    "一句。"\n    return x + "b"') == of(new)) == same
 
 
 def test_a_file_loaded_later_changes_nothing(made, monkeypatch):

@@ -189,6 +189,18 @@ def test_patches_clear_what_was_compiled_once():
     assert len(made) == 3
 
 
+def test_final_scores_of_a_shorter_variant_end_where_it_ends():
+    """一起扫的几种做法长短不一，短的后面补着 NaN。"""
+    returns = np.full((2, 1, 20), np.nan)
+    returns[0, 0], returns[1, 0, :10] = range(20), range(10)
+    timesteps = np.where(np.isnan(returns[:, 0]), np.nan, np.arange(20.0))
+    runs = xr.Dataset(
+        {"return": (("num_steps", "seed", "update"), returns)},
+        {"timesteps": (("num_steps", "update"), timesteps)},
+    )
+    assert final_scores(runs).values.tolist() == [[18.5], [9.0]]
+
+
 def test_final_scores_take_the_last_tenth():
     runs = xr.Dataset({"return": (("seed", "point"), [[*range(20)], [*range(20, 40)]])})
     assert final_scores(runs).values.tolist() == [18.5, 38.5]
@@ -249,12 +261,17 @@ def first_difference(runs: xr.Dataset) -> int | None:
     return int(np.argmax(differ)) if differ.any() else None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_variant_trained_again_begins_like_the_record(name):
-    """每个实验抽一种做法、一个种子重新训练，到各个种子头一次不同的那一点为止，录下的数要一样。
+BEGAN_ALIKE = {}
+"""实验 → 重新训练的开头，与录下的一不一样。"""
 
-    换一台机器，舍入不同，训练走得远了便分道扬镳，比不了；开头的几次更新比得很严。
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fully_optimized")
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_variant_trained_again_fits_the_record(name):
+    """每个实验抽一种做法、一个种子重新训练：开头录下的数一样；不一样的，走完全程，看在不在种子的范围里。
+
+    只训练到各个种子的数头一次不同的那一点。换一种 CPU，舍入不同，有的开头就分道扬镳，才要走完。
     """
     experiment, rng = EXPERIMENTS[name], np.random.default_rng(len(name))
     runs = load_runs(name).transpose("variant", "seed", "point")
@@ -262,14 +279,31 @@ def test_a_variant_trained_again_begins_like_the_record(name):
     differs = {v: first_difference(one) for v, one in each.items()}
     telling = [v for v in differs if differs[v] is not None] or list(differs)
     variant = str(min(rng.permutation(telling), key=lambda v: differs[v] or 0))
-    seed, point = int(rng.choice(each[variant]["seed"])), differs[variant] or 0
+    recorded, point = each[variant], differs[variant] or 0
+    seed = int(rng.choice(recorded["seed"]))
 
-    recorded = each[variant].sel(seed=seed).isel(point=point)
     total = dataclasses.replace(experiment.base, **experiment.variants[variant]).num_updates
     start, end = np.linspace(0, total, experiment.points + 1).astype(int)[point : point + 2]
     again = beginning(experiment, variant, seed, int(end))
     again = again.isel(update=slice(start, end)).mean("update").squeeze("seed")
     compared = [metric for metric in experiment.metrics if metric in again]
     assert compared
-    for metric in compared:
-        np.testing.assert_allclose(again[metric], recorded[metric], rtol=5e-3, err_msg=metric)
+    there = recorded.sel(seed=seed).isel(point=point)
+    BEGAN_ALIKE[name] = all(np.allclose(again[x], there[x], rtol=5e-3) for x in compared)
+    if not BEGAN_ALIKE[name]:
+        metric = experiment.metrics[0]
+        whole = run_variant(experiment, variant, seed=seed, num_seeds=1)
+        assert fits(
+            final_scores(recorded, metric),
+            final_scores(whole, metric).item(),
+            lambda: final_scores(run_variant(experiment, variant), metric),
+            0.05,
+        )
+
+
+@pytest.mark.slow
+def test_most_variants_begin_like_the_record():
+    """程序变了，差不多个个都不一样；只是换了 CPU，变的是少数（换一种编译选项试过，81 个里 13 个）。"""
+    if len(BEGAN_ALIKE) < 20:
+        pytest.skip("前面的重训没有都做")
+    assert np.mean(list(BEGAN_ALIKE.values())) > 0.6, BEGAN_ALIKE
