@@ -111,7 +111,8 @@ def test_a_whole_file_is_examined_by_one_command(tmp_path, capsys):
     assert ch14.examine(str(file))
     said = capsys.readouterr().out
     assert said.count("通过") == 7 and "处处相同" in said
-    file.write_text("def rollout(*x): ...\n")
-    assert not ch14.examine(str(file))
     file.write_text("from ppo_lib.course.from_scratch import rollout\n")
-    assert not ch14.examine(str(file)) and "gae：文件里没有" in capsys.readouterr().out
+    assert not ch14.examine(str(file))
+    assert "文件里没有：gae、loss、learn、train" in capsys.readouterr().out
+    file.write_text("import no_such_package\n")
+    assert not ch14.examine(str(file)) and "没有装 no_such_package" in capsys.readouterr().out

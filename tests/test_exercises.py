@@ -70,6 +70,11 @@ def test_right_answers_pass(name, i):
     assert verdict, verdict
 
 
+def test_named_answers_go_by_their_names():
+    named = dict(丢掉的步数=160, 更新次数=130, 参数动的次数=1560, 小批次的大小=192)
+    assert CHECKS["ch03.check_plan"](**named)
+
+
 @pytest.mark.parametrize(("name", "i"), places(REMINDED))
 def test_right_answers_with_a_flaw_pass_with_a_reminder(name, i):
     answer, reminder = REMINDED[name][i]

@@ -21,7 +21,6 @@ from ppo_lib.course.ch08 import correction_factor, without_bias_correction
 from ppo_lib.course.comparison import Comparison, compare
 from ppo_lib.course.experiment import Experiment
 from ppo_lib.optimizer import make_optimizer
-from ppo_lib.plotting import COLORS
 from ppo_lib.recorded import DATA_DIR, load_grid, load_runs
 from ppo_lib.statistics import iqm, whole_run_scores
 
@@ -487,26 +486,6 @@ def chance_interval(ours, base, draws: int = 5000) -> tuple[float, float, float]
     i, j = (rng.integers(len(x), size=(draws, len(x))) for x in (ours, base))
     chances = wins[i[:, :, None], j[:, None, :]].mean(axis=(1, 2))  # (draws,)
     return chance_of_winning(ours, base), *np.quantile(chances, [0.025, 0.975]).tolist()
-
-
-VERDICT_STYLE = {
-    "变好": ("^", COLORS[2]),
-    "变差": ("v", COLORS[1]),
-    "看不出差别": ("o", "gray"),
-}
-"""森林图里的记号：除了颜色，形状也不同。"""
-
-
-def draw_forest(ax, comparisons: Mapping[str, Comparison]) -> None:
-    """森林图：一行一个比较，点是差，线是 95% 置信区间，0 处一条竖线；从上往下。"""
-    for y, comparison in enumerate(comparisons.values()):
-        marker, color = VERDICT_STYLE[comparison.verdict]
-        ax.plot([comparison.low, comparison.high], [y, y], color=color, linewidth=2)
-        ax.plot(comparison.difference, y, marker, color=color, markersize=6)
-    ax.axvline(0, color="gray", linestyle="--", linewidth=1)
-    ax.set_yticks(range(len(comparisons)), list(comparisons))
-    ax.set_ylim(len(comparisons) - 0.5, -0.5)
-    ax.grid(axis="y", visible=False)
 
 
 # ---------------------------------------------------------------- 一次更新的步数

@@ -7,7 +7,6 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
 from ppo_lib import envs, training
 from ppo_lib.config import PPOConfig
@@ -15,7 +14,6 @@ from ppo_lib.course.ch10 import repeat_search
 from ppo_lib.course.comparison import Comparison, compare
 from ppo_lib.course.exercises import AnswerExercise, FunctionExercise, Number, Subset, edited
 from ppo_lib.course.experiment import Experiment
-from ppo_lib.plotting import COLORS
 from ppo_lib.recorded import load_runs
 from ppo_lib.statistics import difference_interval, final_scores, holm, resampled_differences
 
@@ -301,26 +299,6 @@ def family_alarms(scores, size: int = 10, trials: int = 200) -> tuple[float, flo
             p_values.append(2 * max(min((draws <= 0).mean(), (draws >= 0).mean()), 1e-3))
         alarms += min(p_values) < 0.05, holm(p_values).min() < 0.05
     return tuple(alarms / trials)
-
-
-def forest(ax: Axes, rows: dict[str, Comparison], title: str) -> None:
-    """森林图：一行一处改动，点是差，横线是 95% 置信区间；由大到小排。
-
-    按修正过的结论上色：变好的实心蓝，变差的实心橙，看不出差别的空心灰。
-    """
-    style = {"变好": COLORS[0], "变差": COLORS[1], "看不出差别": "#888888"}
-    order = sorted(rows, key=lambda name: rows[name].difference)
-    for y, name in enumerate(order):
-        difference, low, high, _ = rows[name]
-        verdict = rows[name].verdict
-        color = style[verdict]
-        face = "none" if verdict == "看不出差别" else color
-        ax.plot([low, high], [y, y], color=color, linewidth=2)
-        ax.plot(difference, y, "o", color=color, markerfacecolor=face, markersize=6)
-    ax.axvline(0, color="gray", linewidth=1, linestyle="--")
-    ax.set_yticks(range(len(order)), order, fontsize=9)
-    ax.set(title=title, xlabel="与基准之差（回报）", ylim=(-0.6, len(order) - 0.4))
-    ax.tick_params(axis="y", length=0)
 
 
 # ---------------------------------------------------------------- 预算

@@ -195,7 +195,7 @@ check_diagnosis = AnswerExercise(
 check_predictions = AnswerExercise(
     "练习 16.5：先猜五种改动的影响",
     {name: Choice(None, OUTCOMES) for name in CHANGES},
-    praise="记下了。运行下一格，看量出来的。",
+    praise="记下了。接着看量出来的：运行那一格；在网页上，展开它。",
     wrong=[
         (
             ("看不出差别",) * len(CHANGES),

@@ -1,4 +1,4 @@
-"""比较两组种子，下结论：差有多大，区间含不含 0；几组一起比，按 Holm 修正；成绩到了头，不比。"""
+"""比较两组种子，下结论：差有多大，区间含不含 0；几组一起比，按 Holm 修正；成绩到了头，不比；几个比较画成森林图。"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppo_lib.plotting import COLORS
 from ppo_lib.statistics import holm, iqm, resampled_differences
 
 BOUNDS = {"CartPole 的满分": 500, "MountainCar 的最低分": -200, "Acrobot 的最低分": -500}
@@ -69,3 +70,23 @@ def shared_bound(ours, base) -> str | None:
 def conclude(low: float, high: float) -> str:
     """只有一个比较时，由差的 95% 置信区间下结论：变好、变差，或看不出差别。"""
     return "变好" if low > 0 else "变差" if high < 0 else "看不出差别"
+
+
+VERDICT_STYLE = {
+    "变好": ("^", COLORS[2]),
+    "变差": ("v", COLORS[1]),
+    "看不出差别": ("o", "gray"),
+}
+"""森林图里的记号：除了颜色，形状也不同。"""
+
+
+def draw_forest(ax, comparisons: Mapping[str, Comparison]) -> None:
+    """森林图：一行一个比较，点是差，线是 95% 置信区间，0 处一条竖线；从上往下。"""
+    for y, comparison in enumerate(comparisons.values()):
+        marker, color = VERDICT_STYLE[comparison.verdict]
+        ax.plot([comparison.low, comparison.high], [y, y], color=color, linewidth=2)
+        ax.plot(comparison.difference, y, marker, color=color, markersize=6)
+    ax.axvline(0, color="gray", linestyle="--", linewidth=1)
+    ax.set_yticks(range(len(comparisons)), list(comparisons))
+    ax.set_ylim(len(comparisons) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)

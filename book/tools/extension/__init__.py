@@ -1,6 +1,6 @@
 """这本书用的 Sphinx 扩展，由 _config.yml 的 local_extensions 载入。
 
-它做的事都是配置文件自己办不到的：源文件里汉字间的换行不变成空格；
+它做的事都是配置文件自己办不到的：源文件里汉字间的换行不变成空格；整个折起来的一格，折叠的标签是它的第一行注释；
 章节里可以写检查清单。另外五件各有一个文件：中文搜索（search.py），检查清单和进度（progress.py），
 去别处运行的链接（launch.py），还没运行完的页（waiting.py），做完后减重（slim.py）。
 """
@@ -26,6 +26,15 @@ def join_chinese_lines(app: Sphinx, doctree: nodes.document) -> None:
                 del parent[place]
 
 
+def label_folded_cells(app: Sphinx, doctree: nodes.document) -> None:
+    """整个折起来的一格，标签写它的第一行注释：“参考答案”不该也叫“展开代码”。"""
+    for cell in doctree.findall(nodes.container):
+        if cell.get("hide_mode") == "all":
+            code = next(cell.findall(nodes.literal_block)).astext()
+            if label := re.match(r"# (?:@title )?(.+)", code):
+                cell["prompt_show"], cell["prompt_hide"] = label[1], "收起"
+
+
 create_md_parser = myst_nb.core.read.create_md_parser
 
 
@@ -41,6 +50,7 @@ def create_parser_without_tasklists(config, renderer):
 def setup(app: Sphinx) -> dict:
     myst_nb.core.read.create_md_parser = create_parser_without_tasklists
     app.connect("doctree-read", join_chinese_lines)
+    app.connect("doctree-read", label_folded_cells)
     for part in (search, progress, launch, waiting, slim):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
