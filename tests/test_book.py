@@ -19,6 +19,7 @@ from conftest import give_up
 from docutils import nodes
 from fontTools.ttLib import TTFont
 
+from book.tools.checks.book import check_html
 from book.tools.extension import progress as book_progress
 from book.tools.extension import search as book_search
 from book.tools.site import build, chapters, serve
@@ -270,6 +271,11 @@ def test_every_page_of_the_build_is_tested(book_html):
     built = {path.relative_to(book_html).as_posix() for path in book_html.rglob("*.html")}
     built = {name for name in built if not name.startswith("_static/")}
     assert built == {"index.html", *(f"{name}.html" for name in EVERY_PAGE)}
+
+
+@pytest.mark.slow
+def test_links_of_the_pages_lead_somewhere_and_pictures_have_words(book_html):
+    assert check_html(book_html) == []
 
 
 @pytest.mark.slow
