@@ -150,3 +150,98 @@ def browser():
     yield chromium
     chromium.close()
     playwright.stop()
+
+
+@pytest.fixture(scope="session")
+def axe_script(tmp_path_factory):
+    """axe-core 的脚本。版本和散列锁在 tests/axe/package-lock.json，由 npm 核对。"""
+    if shutil.which("npm") is None:
+        give_up("没有 npm，查不了无障碍（apt-get install npm）")
+    folder = tmp_path_factory.mktemp("axe")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / "tests/axe" / name, folder)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if result.returncode != 0:
+        give_up(f"npm 装不了 axe-core，可能没有网：{result.stderr[-500:]}")
+    return (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """在一个空目录里、就在这个进程里运行命令行；返回退出时的话或退出码，0 是正常结束。"""
+    from command_line import command_line
+
+    with command_line(tmp_path, monkeypatch) as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
+def in_node(tmp_path_factory):
+    """在 Node 里做一串事：in_node([{do: …}, …]) → 结果的列表。"""
+    from engine_calls import NODE, runner
+
+    if NODE is None:
+        give_up("没有找到 node")
+    return runner(tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture(scope="module")
+def call_js(browser):
+    """调用小组件代码里导出的函数：call_js(类, "函数名", 参数…)。"""
+    page = browser.new_page()
+
+    def call(cls, function, *arguments):
+        return page.evaluate(
+            """async ([code, name, args]) => {
+              const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+              return (await import(url))[name](...args);
+            }""",
+            [cls._esm, function, list(arguments)],
+        )
+
+    yield call
+    page.close()
+
+
+@pytest.fixture
+def open_file(browser):
+    """打开一个本机文件，返回页面；有出错、或有请求去了别处，就失败。"""
+    contexts, problems = [], []
+
+    def open_(path: Path, width=1000, prepare=None, **options):
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda m: m.type != "error" or problems.append(m.text))
+        local = (path.parent.as_uri() + "/", "blob:", "data:")
+        page.on(
+            "request", lambda r: r.url.startswith(local) or problems.append(f"请求了 {r.url}")
+        )
+        if prepare:
+            page.add_init_script(prepare)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def open_widgets(open_file, tmp_path):
+    """打开一页含有几个小组件的文件。"""
+    from widget_pages import static_page
+
+    def open_(*widgets, **options):
+        path = tmp_path / "page.html"
+        path.write_text(static_page(*widgets), encoding="utf-8")
+        page = open_file(path, **options)
+        page.wait_for_function(
+            "n => document.querySelectorAll('.ppo-widget').length === n", arg=len(widgets)
+        )
+        return page
+
+    return open_

@@ -4,7 +4,7 @@ import os
 
 import pytest
 import xarray as xr
-from test_cli import FEW, cli, press_ctrl_c  # noqa: F401 —— cli 是夹具
+from command_line import FEW, press_ctrl_c
 
 from ppo_lib import PPOConfig, jobs, load_config, train
 from ppo_lib.batch import BeforeJobs, Job, summary
@@ -13,7 +13,7 @@ TWO = ["--multirun", "hydra.sweep.dir=all", "num_seeds=2", *FEW]
 
 
 @pytest.mark.slow
-def test_one_bad_job_never_stops_the_others(tmp_path, cli, capsys, monkeypatch):  # noqa: F811
+def test_one_bad_job_never_stops_the_others(tmp_path, cli, capsys, monkeypatch):
     def broken(cfg, **others):
         if cfg.lr == 2e-3:
             raise MemoryError("装不下")
@@ -46,7 +46,7 @@ def test_one_bad_job_never_stops_the_others(tmp_path, cli, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_stopped_batch_goes_on(tmp_path, cli, capsys, monkeypatch):  # noqa: F811
+def test_a_stopped_batch_goes_on(tmp_path, cli, capsys, monkeypatch):
     press_ctrl_c(monkeypatch)
     assert cli("lr=1e-3,2e-3", *TWO) == 130
     assert capsys.readouterr().out.splitlines()[-4:] == [
@@ -93,7 +93,7 @@ def test_a_stopped_batch_goes_on(tmp_path, cli, capsys, monkeypatch):  # noqa: F
         (["--config-dir=here", "--config-name=mine"], ["#1 num_envs=6："]),
     ],
 )  # fmt: skip
-def test_bad_combinations_are_refused_before_the_first_job(tmp_path, cli, axes, says):  # noqa: F811
+def test_bad_combinations_are_refused_before_the_first_job(tmp_path, cli, axes, says):
     (tmp_path / "here").mkdir()
     (tmp_path / "here/mine.yaml").write_text(
         "defaults: [config_ppo, _self_]\nhydra: {sweeper: {params: {num_envs: '8,6'}}}"
@@ -107,7 +107,7 @@ def test_bad_combinations_are_refused_before_the_first_job(tmp_path, cli, axes, 
 
 
 @pytest.mark.slow
-def test_the_order_of_a_shuffled_batch_is_kept(tmp_path, cli, monkeypatch):  # noqa: F811
+def test_the_order_of_a_shuffled_batch_is_kept(tmp_path, cli, monkeypatch):
     press_ctrl_c(monkeypatch)
     named = "hydra.sweep.subdir=${hydra.job.override_dirname}"
     assert cli("lr=shuffle(1e-3,2e-3,3e-3)", named, *TWO) == 130
@@ -120,7 +120,7 @@ def test_the_order_of_a_shuffled_batch_is_kept(tmp_path, cli, monkeypatch):  # n
     assert all((job.folder / "failed.txt").exists() for job in BeforeJobs.batch)
 
 
-def test_a_batch_whose_record_is_broken(tmp_path, cli):  # noqa: F811
+def test_a_batch_whose_record_is_broken(tmp_path, cli):
     (tmp_path / "multirun.yaml").write_text("[")
     assert "multirun.yaml 读不出来" in cli("resume", ".")
 

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 import zipfile
 from contextlib import contextmanager
@@ -226,7 +224,7 @@ def unpacked(book_html, tmp_path_factory):
 
 
 @pytest.fixture
-def open_file(open_url, unpacked):
+def open_from_disk(open_url, unpacked):
     """从磁盘打开书里的一页，没有服务器。"""
     return lambda path, **options: open_url(f"{unpacked}/{path}", **options)
 
@@ -328,9 +326,9 @@ FOLLOWING = dict(zip(PAGES, PAGES[1:]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_PAGE)
-def test_page_opens_on_a_phone_from_disk(open_file, unpacked, name):
+def test_page_opens_on_a_phone_from_disk(open_from_disk, unpacked, name):
     """没有服务器，屏幕又窄，“下一页”指着目录里的下一页。有服务器的宽屏另有一个测试；一次查几样，少开一遍。"""
-    visit = open_file(f"{name}.html", width=390)
+    visit = open_from_disk(f"{name}.html", width=390)
     visit.page.wait_for_load_state("networkidle")
     opens_well(visit, 390)
     links = visit.page.locator(f"{NEXT}:visible").evaluate_all("all => all.map(a => a.href)")
@@ -339,9 +337,9 @@ def test_page_opens_on_a_phone_from_disk(open_file, unpacked, name):
 
 
 @pytest.mark.slow
-def test_the_whole_book_can_be_leafed_through_from_disk(open_file):
+def test_the_whole_book_can_be_leafed_through_from_disk(open_from_disk):
     """真的翻两页；其余各页的“下一页”指得对不对，上面查。"""
-    page, errors, *_ = open_file("index.html")
+    page, errors, *_ = open_from_disk("index.html")
     page.wait_for_url("**/book/index.html")
     for name in PAGES[1:3]:
         page.locator(NEXT).click()
@@ -352,8 +350,8 @@ def test_the_whole_book_can_be_leafed_through_from_disk(open_file):
 
 
 @pytest.mark.slow
-def test_figures_formulas_and_boxes_work_from_disk(open_file):
-    page, errors, *_ = open_file("chapters/01_overview.html")
+def test_figures_formulas_and_boxes_work_from_disk(open_from_disk):
+    page, errors, *_ = open_from_disk("chapters/01_overview.html")
     page.wait_for_selector("mjx-container mjx-mi")
     page.evaluate("document.fonts.ready")
     fonts = page.evaluate(
@@ -370,9 +368,9 @@ def test_figures_formulas_and_boxes_work_from_disk(open_file):
 
 
 @pytest.mark.slow
-def test_search_works_from_disk(open_file):
+def test_search_works_from_disk(open_from_disk):
     """结果和次序都一样，只是没有摘要：浏览器不许一页读磁盘上的另一页。"""
-    page, errors, *_ = open_file("book/index.html")
+    page, errors, *_ = open_from_disk("book/index.html")
     page.locator(".search-button-field").click()
     page.locator("dialog input[name=q]").fill("优势函数")
     page.keyboard.press("Enter")
@@ -705,21 +703,6 @@ def test_weight_leaves_replays_out(tmp_path):
     weight = page_weight.weigh(tmp_path, "a.html", urls)
     assert set(weight.files) == {"a.html", "b.js"}
     assert weight.total - weight.without_replays > 1000 > weight.without_replays
-
-
-@pytest.fixture(scope="session")
-def axe_script(tmp_path_factory):
-    """axe-core 的脚本。版本和散列锁在 tests/axe/package-lock.json，由 npm 核对。"""
-    if shutil.which("npm") is None:
-        give_up("没有 npm，查不了无障碍（apt-get install npm）")
-    folder = tmp_path_factory.mktemp("axe")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(ROOT / "tests/axe" / name, folder)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if result.returncode != 0:
-        give_up(f"npm 装不了 axe-core，可能没有网：{result.stderr[-500:]}")
-    return (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
 
 
 def test_axe_is_pinned_without_addresses():

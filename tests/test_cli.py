@@ -1,7 +1,6 @@
 """命令行：原指南的命令能用，结果与库里的训练逐位相同，报错是中文，终端是什么样子都不要紧。"""
 
 import io
-import logging
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 import xarray as xr
+from command_line import FEW, press_ctrl_c
 
 from ppo_lib import PPOConfig, jobs, load_config, load_policy, train
 from ppo_lib.__main__ import help_text, main
@@ -21,7 +21,6 @@ from ppo_lib.config import FIELDS
 from ppo_lib.members import compiled_programs
 from ppo_lib.run_dir import opened
 
-FEW = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "tracker=none"]
 TINY = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "num_seeds=2"]
 
 
@@ -31,25 +30,6 @@ def ppo(folder, *arguments, env=None):
         [sys.executable, "-m", "ppo_lib", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=300, env=env,
     )  # fmt: skip
-
-
-@pytest.fixture
-def cli(tmp_path, monkeypatch):
-    """在一个空目录里、就在这个进程里运行命令行；返回退出时的话或退出码，0 是正常结束。"""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logging, "_handlerList", [])  # Hydra 会关掉里面的，包括 pytest 的
-    handlers, level = logging.root.handlers[:], logging.root.level
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ppo_lib", *arguments])
-        try:
-            main()
-        except SystemExit as end:
-            return end.code
-        return 0
-
-    yield run
-    logging.root.handlers[:], logging.root.level = handlers, level
 
 
 def result_folders(folder):
@@ -344,17 +324,6 @@ def test_sigterm_ends_a_batch_after_saving(tmp_path):
     err, code = stopped_by(signal.SIGTERM, "metrics/*.npz", tmp_path, *keys)
     assert code == -signal.SIGTERM and "Traceback" not in err
     assert (tmp_path / "x/0/policy.npz").exists() and not (tmp_path / "x/1").exists()
-
-
-def press_ctrl_c(monkeypatch):
-    """每次训练，做完一块就有人按 Ctrl-C。"""
-
-    def pressed(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(
-        jobs, "train", lambda *a, **k: train(*a, **k, chunk_updates=1, on_chunk=pressed)
-    )
 
 
 def test_a_stopped_run_says_first_that_it_is_not_whole(tmp_path, cli, capsys, monkeypatch):

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
+from command_line import FEW
 from conftest import ROOT, give_up
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from test_cli import FEW, cli  # noqa: F401 —— cli 是夹具
 
 from ppo_lib import load_config
 from ppo_lib.__main__ import COMMANDS as PROGRAMS
@@ -71,7 +71,7 @@ def fake_ray(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_job_asks_for_as_many_cores_as_it_has_seeds(fake_ray, cli, tmp_path, capsys):  # noqa: F811
+def test_a_job_asks_for_as_many_cores_as_it_has_seeds(fake_ray, cli, tmp_path, capsys):
     assert (
         cli("hydra/launcher=ray", "num_seeds=2,9", *[a for a in BATCH if "seeds" not in a]) == 0
     )
@@ -81,7 +81,7 @@ def test_a_job_asks_for_as_many_cores_as_it_has_seeds(fake_ray, cli, tmp_path, c
 
 
 @pytest.mark.slow
-def test_a_job_that_ray_gives_up_is_named(fake_ray, cli, capsys, monkeypatch):  # noqa: F811
+def test_a_job_that_ray_gives_up_is_named(fake_ray, cli, capsys, monkeypatch):
     first = iter([ConnectionError("机器没了")])
     real = fake_ray.get
 
@@ -99,7 +99,7 @@ def test_a_job_that_ray_gives_up_is_named(fake_ray, cli, capsys, monkeypatch):  
     assert cli("resume", "all") == 0 and len(fake_ray.options) == 4, "接着做的也交给 Ray"
 
 
-def test_ctrl_c_lets_every_job_save(fake_ray, cli, monkeypatch):  # noqa: F811
+def test_ctrl_c_lets_every_job_save(fake_ray, cli, monkeypatch):
     def interrupted(task):
         raise KeyboardInterrupt
 
@@ -108,12 +108,12 @@ def test_ctrl_c_lets_every_job_save(fake_ray, cli, monkeypatch):  # noqa: F811
     assert len(fake_ray.cancelled) == 2
 
 
-def test_without_ray_the_command_says_how_to_install_it(cli, monkeypatch):  # noqa: F811
+def test_without_ray_the_command_says_how_to_install_it(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "没有装。在仓库里运行：.venv/bin/python -m pip" in cli("hydra/launcher=ray", *BATCH)
 
 
-def test_a_cluster_that_does_not_answer_is_said_in_chinese(fake_ray, cli, monkeypatch):  # noqa: F811
+def test_a_cluster_that_does_not_answer_is_said_in_chinese(fake_ray, cli, monkeypatch):
     monkeypatch.setattr(fake_ray, "init", lambda **_: 1 / 0)
     assert "Ray 连不上，或者开不起来：division" in cli("hydra/launcher=ray", *BATCH)
 
@@ -186,14 +186,14 @@ def start(folder, environment, *arguments):
     )  # fmt: skip
 
 
-def gathered(cli, folder):  # noqa: F811
+def gathered(cli, folder):
     """那一批合成的文件。"""
     assert cli("gather", str(folder / "all")) == 0
     return (folder / "all/metrics.nc").read_bytes()
 
 
 @pytest.fixture
-def here(cli, tmp_path, fully_optimized):  # noqa: F811
+def here(cli, tmp_path, fully_optimized):
     """同一批，在这个进程里依次做，合成的文件。"""
     assert cli(*LONG) == 0
     return gathered(cli, tmp_path)
@@ -206,7 +206,7 @@ def holder(folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="要用 kill -9")
-def test_a_worker_killed_on_ray_costs_nothing(ray_cluster, here, cli, tmp_path_factory):  # noqa: F811
+def test_a_worker_killed_on_ray_costs_nothing(ray_cluster, here, cli, tmp_path_factory):
     folder = tmp_path_factory.mktemp("there")
     run = start(folder, ray_cluster, "hydra/launcher=ray", *LONG)
     job = folder / "all/1"
@@ -222,7 +222,7 @@ def test_a_worker_killed_on_ray_costs_nothing(ray_cluster, here, cli, tmp_path_f
 
 
 @pytest.mark.slow
-def test_submitit_does_the_same_batch(environment, here, cli, tmp_path_factory):  # noqa: F811
+def test_submitit_does_the_same_batch(environment, here, cli, tmp_path_factory):
     folder = tmp_path_factory.mktemp("there")
     run = start(folder, environment, "hydra/launcher=submitit_local", *LONG)
     said, _ = run.communicate(timeout=200)
@@ -260,7 +260,7 @@ def test_the_page_runs_the_study_of_chapter_15():
         ]
 
 
-def test_what_the_page_names_exists(fake_ray, cli):  # noqa: F811
+def test_what_the_page_names_exists(fake_ray, cli):
     assert (
         {a[0] for a in COMMANDS if "--multirun" not in a}
         == {"resume", "gather"}

@@ -8,7 +8,6 @@ from ppo_lib import PPOConfig  # isort: skip  # 在 jax 之前
 import json
 import shutil
 import subprocess
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import give_up
+from engine_calls import DRIVER, NODE, call, create, read, write
 from scipy import stats
 
 import ppo_lib.loss as loss_room
@@ -28,9 +28,6 @@ from ppo_lib.loss import clipped_objective, ppo_loss
 from ppo_lib.optimizer import annealed_lr, make_optimizer
 from ppo_lib.rollout import EnvCarry, EpisodeEnds, Transition, collect_rollout, draw_step
 from ppo_lib.widgets import engine
-
-DRIVER = Path(__file__).with_name("engine_driver.js")
-NODE = shutil.which("node")
 
 ENVS = ("CartPole-v1", "MountainCar-v0", "Acrobot-v1")
 STATE = {  # 环境状态里的几个数，按引擎里的次序
@@ -46,25 +43,6 @@ BUILDS = ("simd", "plain")
 
 
 @pytest.fixture(scope="session")
-def in_node(tmp_path_factory):
-    """在 Node 里做一串事：in_node([{do: …}, …]) → 结果的列表。"""
-    if NODE is None:
-        give_up("没有找到 node")
-    folder = tmp_path_factory.mktemp("engine")
-    script, commands = folder / "engine.js", folder / "commands.json"
-    script.write_text(engine.engine_script(), encoding="utf-8")
-
-    def run(todo: list[dict]) -> list:
-        commands.write_text(json.dumps(todo), encoding="utf-8")
-        command = [NODE, str(DRIVER), str(script), str(commands)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert result.returncode == 0, result.stderr[-3000:]
-        return json.loads(result.stdout)
-
-    return run
-
-
-@pytest.fixture(scope="session")
 def in_chromium(browser):
     """同 ``in_node``，在 Chromium 里。"""
     page = browser.new_page()
@@ -76,24 +54,6 @@ def in_chromium(browser):
 
     yield run
     page.close()
-
-
-def create(cfg: PPOConfig, seed: int = 0, build: str = "simd") -> dict:
-    config = {name: getattr(cfg, name) for name in engine.KEYS}
-    return {"do": "create", "config": config, "seed": seed, "build": build}
-
-
-def call(method: str, *args) -> dict:
-    return {"do": "call", "method": method, "args": args}
-
-
-def read(array: str, length: int, kind: str = "float") -> dict:
-    return {"do": "read", "array": array, "length": length, "type": kind}
-
-
-def write(array: str, values, kind: str = "float") -> dict:
-    values = np.ravel(values).astype(float if kind == "float" else int).tolist()
-    return {"do": "write", "array": array, "values": values, "type": kind}
 
 
 def tree(leaves: dict) -> dict:

@@ -4,34 +4,24 @@
 """
 
 import functools
-import importlib
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from exercise_tables import (
+    BLANKS,
+    CHECKS,
+    FUNCTIONS,
+    HARMLESS,
+    REMINDED,
+    RIGHT,
+    WRONG,
+    by_rules,
+    one_right,
+)
 from mutants import mutants
 
-from ppo_lib.course.exercises import AnswerExercise, FunctionExercise
 from ppo_lib.course.exercises.answer import judge
-
-NUMBERS = [path.stem for path in sorted(Path(__file__).parent.glob("answers/ch*.py"))]
-CHECKS, RIGHT, REMINDED, WRONG, HARMLESS = {}, {}, {}, {}, {}
-for number in NUMBERS:
-    chapter = importlib.import_module(f"ppo_lib.course.{number}")
-    answers = importlib.import_module(f"answers.{number}")
-    found = {
-        f"{number}.{name}": x for name, x in vars(chapter).items() if name.startswith("check_")
-    }
-    CHECKS |= found
-    for table in ("RIGHT", "REMINDED", "WRONG", "HARMLESS"):
-        globals()[table].update(
-            {f"{number}.{k}": x for k, x in getattr(answers, table, {}).items()}
-        )
-
-FUNCTIONS = [name for name, x in CHECKS.items() if isinstance(x, FunctionExercise)]
-BLANKS = [name for name, x in CHECKS.items() if isinstance(x, AnswerExercise)]
-
 
 SLOW = ("ch14", "ch16.check_compare", "ch12.check_halving")
 """要训练的，要重抽几千次的，改坏了会一直循环的。"""
@@ -160,25 +150,6 @@ def test_every_blank_s_wrong_values_get_their_hint(name):
         filled = [r if x is None else x for r, x in zip(right, pattern)]
         verdict = judge(spec, filled)
         assert not verdict and verdict.message == hint, (pattern, verdict)
-
-
-def one_right(field):
-    """一格的一个对的答案。"""
-    if field["kind"] == "number":
-        return field.get("value", 0.0)
-    if field["kind"] == "order":
-        return by_rules(field)
-    return 0 if field["right"] is None else field["right"]
-
-
-def by_rules(field):
-    """满足全部规则的一个次序。"""
-    left, order = list(range(len(field["options"]))), []
-    while left:
-        free = [x for x in left if not any(b == x and a in left for a, b, _ in field["rules"])]
-        order.append(free[0])
-        left.remove(free[0])
-    return order
 
 
 def wrong_values(field):

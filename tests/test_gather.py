@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import xarray as xr
-from test_cli import FEW, cli, press_ctrl_c  # noqa: F401 —— cli 是夹具
+from command_line import FEW, press_ctrl_c
 from tiny import TINY
 
 from ppo_lib import RunDirError, jobs, load_config, sweep, train
@@ -39,7 +39,7 @@ def test_the_parts_make_the_sweep(parts):
 
 
 @pytest.mark.slow
-def test_a_batch_stopped_twice_gathers_to_the_same_bytes(tmp_path, cli, monkeypatch, capsys):  # noqa: F811
+def test_a_batch_stopped_twice_gathers_to_the_same_bytes(tmp_path, cli, monkeypatch, capsys):
     assert cli("hydra.sweep.dir=once", *GRID) == 0
     assert cli("gather", "once") == 0
     said = capsys.readouterr().out.splitlines()[-1]

@@ -9,8 +9,7 @@ import re
 import numpy as np
 import pytest
 import xarray as xr
-from test_book import axe_script  # noqa: F401
-from test_widgets import LISTEN, call_js, open_file, open_widgets  # noqa: F401
+from widget_pages import LISTEN
 
 from ppo_lib.course import ch10
 from ppo_lib.course.ch10 import TOTAL, heat_map_game, hunts, prediction, random_search
@@ -135,7 +134,7 @@ def test_code_is_self_contained_and_light(cls):
 
 
 @pytest.mark.slow
-def test_intervals_are_the_librarys(call_js):  # noqa: F811
+def test_intervals_are_the_librarys(call_js):
     rng = np.random.default_rng(0)
     for n in (3, 5):
         a, b = rng.normal(300, 50, n), rng.normal(260, 80, n)
@@ -151,7 +150,7 @@ def test_intervals_are_the_librarys(call_js):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_every_seed_of_a_cell_is_dealt_once_and_games_differ(call_js):  # noqa: F811
+def test_every_seed_of_a_cell_is_dealt_once_and_games_differ(call_js):
     orders = [
         call_js(SearchGame, "deal", seed, cell, 5) for seed in range(20) for cell in (0, 7)
     ]
@@ -161,7 +160,7 @@ def test_every_seed_of_a_cell_is_dealt_once_and_games_differ(call_js):  # noqa: 
 
 
 @pytest.mark.slow
-def test_ties_count_half_and_ranks_share(call_js):  # noqa: F811
+def test_ties_count_half_and_ranks_share(call_js):
     assert call_js(SearchGame, "beaten", [1, 2, 2, 3], 2) == 50
     assert call_js(HeatMap, "ranks", [5, 7, 7, 1]) == [3, 1, 1, 4]
     assert call_js(HeatMap, "placesOf", [8, 6, 6], 145) == [4, 0, 1]
@@ -172,7 +171,7 @@ def test_ties_count_half_and_ranks_share(call_js):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_figures_on_every_shade_are_readable(call_js):  # noqa: F811
+def test_figures_on_every_shade_are_readable(call_js):
     """热图上的字，与任何一种底色的对比都不低于 4.5。"""
 
     def luminance(rgb):
@@ -187,7 +186,7 @@ def test_figures_on_every_shade_are_readable(call_js):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_nothing_serious_in_the_lab(open_widgets, axe_script):  # noqa: F811
+def test_nothing_serious_in_the_lab(open_widgets, axe_script):
     page = open_widgets(heat_map(), game(), guess())
     page.evaluate(axe_script)
     found = page.evaluate("axe.run('.ppo-widget', {resultTypes: ['violations']})")
@@ -201,7 +200,7 @@ def words(page) -> str:
 
 
 @pytest.mark.slow
-def test_a_whole_search_with_the_keyboard_alone(open_widgets):  # noqa: F811
+def test_a_whole_search_with_the_keyboard_alone(open_widgets):
     page = open_widgets(game(), prepare=LISTEN)
     assert words(page) == "还剩 3 次。"
     page.locator(".cells button[tabindex='0']").focus()
@@ -243,7 +242,7 @@ def test_a_whole_search_with_the_keyboard_alone(open_widgets):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_cell_keeps_seeds_for_the_end_and_only_the_first_game_scores(open_widgets):  # noqa: F811
+def test_a_cell_keeps_seeds_for_the_end_and_only_the_first_game_scores(open_widgets):
     page = open_widgets(game(budget=4), prepare=LISTEN)
     cell = page.get_by_role("button", name="β₁ 0，lr 0.001")
     for points in ("0", "102"):  # 第一局猜得离谱，第二局猜中
@@ -264,7 +263,7 @@ def test_a_cell_keeps_seeds_for_the_end_and_only_the_first_game_scores(open_widg
 
 
 @pytest.mark.slow
-def test_a_game_in_the_middle_survives_a_reload(open_widgets):  # noqa: F811
+def test_a_game_in_the_middle_survives_a_reload(open_widgets):
     page = open_widgets(game())
     cell = page.get_by_role("button", name="β₁ 0.5，lr 0.001")
     cell.click()
@@ -278,7 +277,7 @@ def test_a_game_in_the_middle_survives_a_reload(open_widgets):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_prediction_locks_scores_and_stays(open_widgets):  # noqa: F811
+def test_a_prediction_locks_scores_and_stays(open_widgets):
     page = open_widgets(guess("一"), guess("二"), prepare=LISTEN)
     first = page.locator(".ppo-widget").first
     assert first.locator(".chart").is_hidden()
@@ -315,7 +314,7 @@ def curves(page) -> list[str]:
 
 
 @pytest.mark.slow
-def test_two_pinned_cells_are_compared(open_widgets):  # noqa: F811
+def test_two_pinned_cells_are_compared(open_widgets):
     page = open_widgets(heat_map())
     a, b = SCORES[1, 0], SCORES[0, 0]
     gap, low, high = difference_interval(a, b)
@@ -334,7 +333,7 @@ def test_two_pinned_cells_are_compared(open_widgets):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_other_seeds_flip_the_ranks(open_widgets):  # noqa: F811
+def test_other_seeds_flip_the_ranks(open_widgets):
     """β₁ 0.5、lr 0.001 的一格，抽到种子 0 就有 300，第一；抽不到就垫底。"""
     page = open_widgets(heat_map(), prepare="Math.random = () => window.next ?? 0;")
     shuffle = page.get_by_role("button", name="换种子")
@@ -358,7 +357,7 @@ def test_other_seeds_flip_the_ranks(open_widgets):  # noqa: F811
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 320])
-def test_the_lab_fits_a_phone(open_widgets, width):  # noqa: F811
+def test_the_lab_fits_a_phone(open_widgets, width):
     page = open_widgets(
         ch10.search_game("lab"), heat_map_game(), prediction("lab", "三"), width=width
     )
@@ -373,7 +372,7 @@ def test_the_lab_fits_a_phone(open_widgets, width):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_grids_are_grids_with_one_stop_for_tab(open_widgets):  # noqa: F811
+def test_grids_are_grids_with_one_stop_for_tab(open_widgets):
     page = open_widgets(ch10.search_game("lab"), heat_map_game())
     assert page.get_by_role("grid").count() == 2
     for grid in page.get_by_role("grid").all():

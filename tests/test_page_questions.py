@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_engine import call, create, in_node  # noqa: F401
+from engine_calls import call, create
 
 from ppo_lib.statistics import iqm
 
@@ -46,7 +46,7 @@ BROKEN = [  # 第 10 章任务二：只动一个键；四分位均值低于 300 
 ]
 
 
-def trained(in_node, cfg: PPOConfig) -> float:  # noqa: F811
+def trained(in_node, cfg: PPOConfig) -> float:
     """页上那几个种子各自的成绩，取四分位均值。"""
     tenth = [call("update")] * cfg.num_updates
     runs = [in_node([create(cfg, seed), *tenth]) for seed in range(SEEDS)]
@@ -56,14 +56,14 @@ def trained(in_node, cfg: PPOConfig) -> float:  # noqa: F811
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes, broken", BROKEN)
-def test_one_key_breaks_cartpole_or_does_not(in_node, changes, broken):  # noqa: F811
+def test_one_key_breaks_cartpole_or_does_not(in_node, changes, broken):
     cfg = PPOConfig(env_name="CartPole-v1", total_timesteps=200_000, num_seeds=4)
     assert (trained(in_node, dataclasses.replace(cfg, **changes)) < 300) == broken
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chapter, written, changes, solved", ANSWERS)
-def test_the_folded_answer_is_what_the_reader_gets(in_node, chapter, written, changes, solved):  # noqa: F811
+def test_the_folded_answer_is_what_the_reader_gets(in_node, chapter, written, changes, solved):
     assert written in (CHAPTERS / f"{chapter}.md").read_text(encoding="utf-8")
     cfg = PPOConfig(**dict(env_name="CartPole-v1", total_timesteps=200_000) | changes)
     assert (trained(in_node, cfg) >= 475) == solved

@@ -6,9 +6,8 @@ import gzip
 import re
 
 import pytest
-from test_book import axe_script  # noqa: F401
-from test_engine import call, create, in_node  # noqa: F401
-from test_widgets import explorer, open_file, open_widgets, static_page, with_kernel  # noqa: F401
+from engine_calls import call, create
+from widget_pages import explorer, static_page, with_kernel
 
 from book.tools.extension.slim import set_engine_aside
 from ppo_lib.config import ConfigError
@@ -100,7 +99,7 @@ def train_to_the_end(page, told: str = "训练完了") -> list[str]:
 
 
 @pytest.mark.slow
-def test_training_with_the_keyboard_ends_with_a_score_and_repeats_bit_for_bit(open_widgets):  # noqa: F811
+def test_training_with_the_keyboard_ends_with_a_score_and_repeats_bit_for_bit(open_widgets):
     page = open_widgets(TrainWidget(SHORT))
     assert words(page) == "还没有训练。"
     page.get_by_role("button", name="训练", exact=True).focus()
@@ -119,7 +118,7 @@ def test_training_with_the_keyboard_ends_with_a_score_and_repeats_bit_for_bit(op
 
 
 @pytest.mark.slow
-def test_the_curve_is_the_engines(open_widgets, in_node):  # noqa: F811
+def test_the_curve_is_the_engines(open_widgets, in_node):
     cfg = PPOConfig(**trainable(SHORT) | dict(total_timesteps=8 * 2048), num_seeds=1)
     page = open_widgets(TrainWidget(cfg))
     curve = train_to_the_end(page)[-1]
@@ -132,7 +131,7 @@ def test_the_curve_is_the_engines(open_widgets, in_node):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_pause_one_update_and_restart(open_widgets):  # noqa: F811
+def test_pause_one_update_and_restart(open_widgets):
     page = open_widgets(TrainWidget(LONG))
     progress = page.locator(".how-far")
     press(page, "一次更新")
@@ -154,7 +153,7 @@ def test_pause_one_update_and_restart(open_widgets):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_hopeless_setting_ends_in_an_explanation_and_the_page_lives_on(open_widgets):  # noqa: F811
+def test_a_hopeless_setting_ends_in_an_explanation_and_the_page_lives_on(open_widgets):
     cfg = PPOConfig(
         **trainable(LONG) | dict(lr=10.0, max_grad_norm=1e30, optimizer="sgd"), num_seeds=2
     )
@@ -173,7 +172,7 @@ def test_a_hopeless_setting_ends_in_an_explanation_and_the_page_lives_on(open_wi
 
 
 @pytest.mark.slow
-def test_the_critics_beta_1_is_linked_until_it_is_unlocked(open_widgets):  # noqa: F811
+def test_the_critics_beta_1_is_linked_until_it_is_unlocked(open_widgets):
     page = open_widgets(TrainWidget(SHORT))
     critic = page.get_by_role("slider", name="Critic 的 β₁", exact=True)
     assert not critic.is_visible()
@@ -189,7 +188,7 @@ def test_the_critics_beta_1_is_linked_until_it_is_unlocked(open_widgets):  # noq
 
 
 @pytest.mark.slow
-def test_a_pinned_run_stays_beside_the_next_and_says_what_differs(open_widgets):  # noqa: F811
+def test_a_pinned_run_stays_beside_the_next_and_says_what_differs(open_widgets):
     page = open_widgets(TrainWidget(SHORT))
     first = train_to_the_end(page)
     press(page, "钉住这条")
@@ -204,7 +203,7 @@ def test_a_pinned_run_stays_beside_the_next_and_says_what_differs(open_widgets):
 
 
 @pytest.mark.slow
-def test_sliders_take_effect_in_the_middle_and_static_ones_wait(open_widgets):  # noqa: F811
+def test_sliders_take_effect_in_the_middle_and_static_ones_wait(open_widgets):
     page = open_widgets(TrainWidget(LONG))
     press(page, "训练")
     wait_for_words(page, "正在训练")
@@ -217,7 +216,7 @@ def test_sliders_take_effect_in_the_middle_and_static_ones_wait(open_widgets):  
 
 
 @pytest.mark.slow
-def test_a_result_says_which_settings_it_belongs_to(open_widgets):  # noqa: F811
+def test_a_result_says_which_settings_it_belongs_to(open_widgets):
     page = open_widgets(TrainWidget(SHORT))
     epochs = page.get_by_role("slider", name="每批学几遍", exact=True)
     train_to_the_end(page)
@@ -230,7 +229,7 @@ def test_a_result_says_which_settings_it_belongs_to(open_widgets):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_slider_moved_on_the_way_is_told(open_widgets):  # noqa: F811
+def test_a_slider_moved_on_the_way_is_told(open_widgets):
     page = open_widgets(TrainWidget(SHORT))
     press(page, "一次更新")
     wait_for_words(page, "停在第 1 次更新")
@@ -241,7 +240,7 @@ def test_a_slider_moved_on_the_way_is_told(open_widgets):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_fresh_seeds_give_another_curve_and_the_first_stays(open_widgets):  # noqa: F811
+def test_fresh_seeds_give_another_curve_and_the_first_stays(open_widgets):
     page = open_widgets(TrainWidget(SHORT))
     first = train_to_the_end(page)
     press(page, "换种子")
@@ -254,7 +253,7 @@ def test_fresh_seeds_give_another_curve_and_the_first_stays(open_widgets):  # no
 
 
 @pytest.mark.slow
-def test_a_link_speaks_to_one_of_two_training_grounds(open_widgets):  # noqa: F811
+def test_a_link_speaks_to_one_of_two_training_grounds(open_widgets):
     page = open_widgets(TrainWidget(SHORT), TrainWidget(PPOConfig(env_name="MountainCar-v0")))
     page.evaluate("() => (location.hash = '#train?home=CartPole-v1&lr=0.1')")
     page.wait_for_function(
@@ -271,7 +270,7 @@ HIDE = """(hidden) => {
 
 
 @pytest.mark.slow
-def test_a_hidden_tab_stops_training(open_widgets):  # noqa: F811
+def test_a_hidden_tab_stops_training(open_widgets):
     page = open_widgets(TrainWidget(LONG))
     progress = page.locator(".how-far")
     press(page, "训练")
@@ -291,7 +290,7 @@ def test_a_hidden_tab_stops_training(open_widgets):  # noqa: F811
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 375])
-def test_it_fits_a_phone_and_moves_little_when_asked(open_widgets, width):  # noqa: F811
+def test_it_fits_a_phone_and_moves_little_when_asked(open_widgets, width):
     cfg = PPOConfig(**trainable(LONG) | dict(env_name="MountainCar-v0"), num_seeds=1)
     page = open_widgets(TrainWidget(cfg), width=width, reduced_motion="reduce")
     press(page, "训练")
@@ -311,7 +310,7 @@ def test_it_fits_a_phone_and_moves_little_when_asked(open_widgets, width):  # no
 
 
 @pytest.mark.slow
-def test_a_browser_without_wasm_is_told_so_and_keeps_the_recorded_curves(open_widgets):  # noqa: F811
+def test_a_browser_without_wasm_is_told_so_and_keeps_the_recorded_curves(open_widgets):
     without = """
       const RealBlob = Blob;
       window.Blob = class extends RealBlob {
@@ -326,7 +325,7 @@ def test_a_browser_without_wasm_is_told_so_and_keeps_the_recorded_curves(open_wi
 
 
 @pytest.mark.slow
-def test_a_page_that_forbids_workers_is_told_so(open_widgets):  # noqa: F811
+def test_a_page_that_forbids_workers_is_told_so(open_widgets):
     forbid = "window.Worker = class { constructor() { throw new Error('refused'); } };"
     page = open_widgets(TrainWidget(SHORT), prepare=forbid)
     press(page, "训练")
@@ -344,7 +343,7 @@ def follow_link(page, link: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_link_opens_to_the_same_settings_and_the_same_curve_bit_for_bit(open_widgets):  # noqa: F811
+def test_a_link_opens_to_the_same_settings_and_the_same_curve_bit_for_bit(open_widgets):
     cfg = PPOConfig(
         **trainable(SHORT) | dict(num_steps=64, hidden_sizes=(32,)), num_seeds=2, seed=7
     )
@@ -377,7 +376,7 @@ def test_a_link_opens_to_the_same_settings_and_the_same_curve_bit_for_bit(open_w
         ("seeds=[-1]", "seeds = [-1]"),
     ],
 )
-def test_a_link_that_makes_no_sense_changes_nothing(open_widgets, broken, told):  # noqa: F811
+def test_a_link_that_makes_no_sense_changes_nothing(open_widgets, broken, told):
     page = open_widgets(TrainWidget(SHORT))
     page.evaluate("hash => (location.hash = hash)", f"#train?{broken}")
     assert told in wait_for_words(page, "看不懂，用的是这一页原来的设置")
@@ -386,7 +385,7 @@ def test_a_link_that_makes_no_sense_changes_nothing(open_widgets, broken, told):
 
 
 @pytest.mark.slow
-def test_a_link_with_a_forbidden_value_ends_in_an_explanation(open_widgets):  # noqa: F811
+def test_a_link_with_a_forbidden_value_ends_in_an_explanation(open_widgets):
     page = open_widgets(TrainWidget(SHORT))
     page.evaluate("() => (location.hash = '#train?gamma=2')")
     wait_for_words(page, "照链接里的")
@@ -399,7 +398,7 @@ def test_a_link_with_a_forbidden_value_ends_in_an_explanation(open_widgets):  # 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1100, 390])
-def test_the_compact_one_shows_the_agent_the_button_and_the_curve(open_widgets, width):  # noqa: F811
+def test_the_compact_one_shows_the_agent_the_button_and_the_curve(open_widgets, width):
     page = open_widgets(TrainWidget(SHORT, compact=True), width=width)
     assert page.get_by_role("button").count() == 1  # 别的都折起来
     assert not page.get_by_role("slider", name="学习率 lr", exact=True).is_visible()
@@ -414,7 +413,7 @@ def test_the_compact_one_shows_the_agent_the_button_and_the_curve(open_widgets, 
 
 
 @pytest.mark.slow
-def test_the_engine_is_fetched_once_and_only_when_it_is_needed(open_file, tmp_path):  # noqa: F811
+def test_the_engine_is_fetched_once_and_only_when_it_is_needed(open_file, tmp_path):
     """做成书以后的样子，从磁盘打开：没有按就不取，两个小组件只取一次。"""
     (tmp_path / "_static").mkdir()
     html = static_page(TrainWidget(SHORT), verified())
@@ -452,7 +451,7 @@ def test_a_missing_engine_is_told(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_nothing_serious_while_it_trains(open_widgets, axe_script):  # noqa: F811
+def test_nothing_serious_while_it_trains(open_widgets, axe_script):
     """训练途中，axe-core 挑不出严重的毛病：滑块、按钮、状态、图。"""
     page = open_widgets(TrainWidget(LONG), verified(total_timesteps=10_000_000))
     press(page, "训练")
@@ -466,7 +465,7 @@ def test_nothing_serious_while_it_trains(open_widgets, axe_script):  # noqa: F81
 
 
 @pytest.mark.slow
-def test_training_without_a_finished_episode_says_so(open_widgets):  # noqa: F811
+def test_training_without_a_finished_episode_says_so(open_widgets):
     """一个回合也没有走完：没有分数，不是 0 分。"""
     cfg = PPOConfig(env_name="Acrobot-v1", total_timesteps=2048, num_seeds=2)
     page = open_widgets(TrainWidget(cfg), explorer(live=train_live(cfg)))
@@ -476,7 +475,7 @@ def test_training_without_a_finished_episode_says_so(open_widgets):  # noqa: F81
 
 
 @pytest.mark.slow
-def test_the_explorer_rests_while_the_tab_is_hidden(open_widgets):  # noqa: F811
+def test_the_explorer_rests_while_the_tab_is_hidden(open_widgets):
     page = open_widgets(verified(total_timesteps=10_000_000))
     curve = page.locator(".chart path[stroke-dasharray]")
     press(page, "用真的训练验证")
@@ -517,7 +516,7 @@ def verify(page, ends_with: str = "合在一起算") -> str:
 
 
 @pytest.mark.slow
-def test_the_explorer_trains_fresh_seeds_in_the_page_and_pools_them(open_widgets, in_node):  # noqa: F811
+def test_the_explorer_trains_fresh_seeds_in_the_page_and_pools_them(open_widgets, in_node):
     page = open_widgets(verified())
     assert note(page) == "按一下，在选的这一点从头训练"
     first, second = verify(page), verify(page)
@@ -536,7 +535,7 @@ def test_the_explorer_trains_fresh_seeds_in_the_page_and_pools_them(open_widgets
 
 
 @pytest.mark.slow
-def test_the_explorer_explains_a_setting_that_blows_up_and_can_be_stopped(open_widgets):  # noqa: F811
+def test_the_explorer_explains_a_setting_that_blows_up_and_can_be_stopped(open_widgets):
     page = open_widgets(verified(lr=10.0, optimizer="sgd", max_grad_norm=1e30))
     told = verify(page, "lr 太大。")
     assert "没有训练完：种子 10" in told and "参数已经发散" in told
@@ -549,7 +548,7 @@ def test_the_explorer_explains_a_setting_that_blows_up_and_can_be_stopped(open_w
 
 
 @pytest.mark.slow
-def test_with_a_kernel_the_reader_chooses_where_to_train(open_widgets):  # noqa: F811
+def test_with_a_kernel_the_reader_chooses_where_to_train(open_widgets):
     page = open_widgets(verified())
     assert not page.get_by_label("内核里").is_visible()
     sent = with_kernel(

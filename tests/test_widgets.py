@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import traitlets
 import xarray as xr
+from exercise_tables import BLANKS, CHECKS, one_right
 from hypothesis import given
 from hypothesis import strategies as st
-from ipywidgets.embed import dependency_state
-from test_exercises import BLANKS, CHECKS, one_right
 from tiny import TINY
+from widget_pages import LISTEN, explorer, recorded, static_page, with_kernel
 
 from ppo_lib.advantage import calculate_gae
 from ppo_lib.config import TRACED, ConfigError
@@ -37,7 +37,6 @@ from ppo_lib.widgets.answers import AnswerBox
 from ppo_lib.widgets.explorer import pack, unpack
 
 ROOT = Path(__file__).parents[1]
-RUNTIME = ROOT / "book/static/widgets.js"
 CLASSES = [ClipWidget, GaeWidget, AdamWidget, ReturnExplorer, Quiz, AnswerBox]
 
 QUESTIONS = [
@@ -49,30 +48,6 @@ QUESTIONS = [
     ),
     ("哪些会断开优势？", ["终止", "截断", "继续"], [0, 1], ["没有以后", "不再看", "接着走"]),
 ]
-
-
-def recorded(seeds: int = 5, points: int = 20) -> xr.Dataset:
-    """一个小的记录：回报随步数上升，越靠后的网格点升得越慢；开头有 NaN。"""
-    beta_1, clip_eps = [0.0, 0.5, 0.9], [0.1, 0.2]
-    rng = np.random.default_rng(0)
-    speed = 1 / (1 + np.arange(6).reshape(3, 2, 1, 1))
-    curve = 500 * (1 - np.exp(-speed * np.linspace(0, 6, points)))
-    values = curve + 15 * rng.standard_normal((3, 2, seeds, points))
-    values[..., 0] = np.nan
-    values[1, 0, 2, 5:8] = np.nan
-    return xr.Dataset(
-        {"return": (("beta_1", "clip_eps", "seed", "point"), values)},
-        {
-            "beta_1": beta_1,
-            "clip_eps": clip_eps,
-            "seed": range(seeds),
-            "timesteps": ("point", 10_000 * np.arange(1, points + 1)),
-        },
-    )
-
-
-def explorer(**settings) -> ReturnExplorer:
-    return ReturnExplorer(recorded(), axes=("beta_1", "clip_eps"), **settings)
 
 
 def quiz(name: str = "clip") -> Quiz:
@@ -255,24 +230,6 @@ def test_train_live_trains_without_compiling_again():
 # ---- 网页里的数与 ppo_lib 相同：要 Chromium ------------------------------------
 
 
-@pytest.fixture(scope="module")
-def call_js(browser):
-    """调用小组件代码里导出的函数：call_js(类, "函数名", 参数…)。"""
-    page = browser.new_page()
-
-    def call(cls, function, *arguments):
-        return page.evaluate(
-            """async ([code, name, args]) => {
-              const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-              return (await import(url))[name](...args);
-            }""",
-            [cls._esm, function, list(arguments)],
-        )
-
-    yield call
-    page.close()
-
-
 CLIP_SETTINGS = [
     (r, a, eps)
     for r, eps in [(1.3, 0.2), (0.7, 0.2), (1.05, 0.1), (0.0, 0.5), (2.0, 0.05), (0.52, 0.5)]
@@ -391,70 +348,6 @@ def test_statistics_agree_with_the_library(call_js, count):
 
 
 # ---- 没有内核的页面 -----------------------------------------------------------
-
-CSS = "body { color: #222; background: #fff } body.dark { color: #ddd; background: #121212 }"
-
-
-def static_page(*widgets) -> str:
-    """一页 HTML，小组件的状态和位置照 myst-nb 的写法。"""
-    state = {
-        "version_major": 2,
-        "version_minor": 0,
-        "state": dependency_state(widgets, drop_defaults=False),
-    }
-    views = [{"version_major": 2, "version_minor": 0, "model_id": w.model_id} for w in widgets]
-    kind = "application/vnd.jupyter.widget"
-    scripts = [f'<script type="{kind}-view+json">{json.dumps(v)}</script>' for v in views]
-    return (
-        "<!doctype html><html lang=zh-CN><meta charset=utf-8><title>小组件</title>"
-        "<meta name=viewport content='width=device-width'>"
-        f"<style>{CSS}</style>"
-        f'<script type="{kind}-state+json">{json.dumps(state)}</script>'
-        f"<script>{RUNTIME.read_text(encoding='utf-8')}</script>"
-        f"<body>{'<hr>'.join(scripts)}</body></html>"
-    )
-
-
-@pytest.fixture
-def open_file(browser):
-    """打开一个本机文件，返回页面；有出错、或有请求去了别处，就失败。"""
-    contexts, problems = [], []
-
-    def open_(path: Path, width=1000, prepare=None, **options):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda m: m.type != "error" or problems.append(m.text))
-        local = (path.parent.as_uri() + "/", "blob:", "data:")
-        page.on(
-            "request", lambda r: r.url.startswith(local) or problems.append(f"请求了 {r.url}")
-        )
-        if prepare:
-            page.add_init_script(prepare)
-        page.goto(path.as_uri())
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-@pytest.fixture
-def open_widgets(open_file, tmp_path):
-    """打开一页含有几个小组件的文件。"""
-
-    def open_(*widgets, **options):
-        path = tmp_path / "page.html"
-        path.write_text(static_page(*widgets), encoding="utf-8")
-        page = open_file(path, **options)
-        page.wait_for_function(
-            "n => document.querySelectorAll('.ppo-widget').length === n", arg=len(widgets)
-        )
-        return page
-
-    return open_
 
 
 def picture(page, place=0):
@@ -660,29 +553,6 @@ def test_explorer_without_a_kernel_disables_the_button_but_shows_what_was_traine
     assert COLORS[1] in picture(page, 1) and COLORS[1] not in picture(page, 0)
 
 
-def with_kernel(page, widget, play: str, **changes):
-    """在 page 里再画一个探索器（#kernel），内核是假的；play 是一段 JavaScript，用得到 el、model、listeners、sent、state。"""
-    state = {key: value for key, value in widget.get_state().items() if key != "data"}
-    return page.evaluate(
-        """async ([code, state]) => {
-          const { default: widget } = await import(
-            URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-          const sent = [], listeners = {};
-          const model = {
-            get: (name) => name === "data" ? new DataView(new ArrayBuffer(2 * 6 * 5 * 20)) : state[name],
-            set: (name, value) => { state[name] = value; listeners[`change:${name}`]?.forEach((f) => f()); },
-            on: (name, f) => (listeners[name] ??= []).push(f),
-            off() {}, save_changes() {}, send: (message) => sent.push(message),
-          };
-          const el = document.body.appendChild(document.createElement("div"));
-          el.id = "kernel";
-          widget.render({ model, el });
-          PLAY
-        }""".replace("PLAY", play),
-        [widget._esm, state | {"layout": None} | changes],
-    )
-
-
 @pytest.mark.slow
 def test_explorer_with_a_kernel_asks_for_training(open_widgets):
     """内核的一半由 Python 里的 verify 测过；这里只看网页这一半说什么、送什么。"""
@@ -823,9 +693,6 @@ def test_every_control_has_a_name_and_every_picture_a_label(open_widgets):
 
 
 # ---- 小测验 -------------------------------------------------------------------
-
-LISTEN = """window.heard = [];
-document.addEventListener('ppo:progress', (event) => heard.push(event.detail));"""
 
 
 @pytest.mark.slow
