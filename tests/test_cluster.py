@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
-from command_line import FEW
+from command_line import FEW, command_line
 from conftest import ROOT, give_up
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
@@ -192,11 +192,13 @@ def gathered(cli, folder):
     return (folder / "all/metrics.nc").read_bytes()
 
 
-@pytest.fixture
-def here(cli, tmp_path, fully_optimized):
+@pytest.fixture(scope="module")
+def here(tmp_path_factory, fully_optimized):
     """同一批，在这个进程里依次做，合成的文件。"""
-    assert cli(*LONG) == 0
-    return gathered(cli, tmp_path)
+    folder = tmp_path_factory.mktemp("here")
+    with pytest.MonkeyPatch.context() as patch, command_line(folder, patch) as cli:
+        assert cli(*LONG) == 0
+        return gathered(cli, folder)
 
 
 def holder(folder):
