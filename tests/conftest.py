@@ -1,5 +1,6 @@
-"""所有测试共用的部分：先快后慢的次序，做好的书，浏览器。"""
+"""所有测试共用的部分：次序（一个文件里，快的在前），做好的书，浏览器，几个文件都用的夹具。"""
 
+import json
 import os
 import shutil
 import subprocess
@@ -64,11 +65,22 @@ CHROMIUM_FLAGS = [
 
 
 def pytest_collection_modifyitems(items):
-    """笔记本都算慢测试；快的排在前面。"""
+    """笔记本都算慢测试。一个文件里，快的在前；笔记本在最后，久的在前。
+
+    xdist 照各个文件第一个测试的次序，把文件一个个分给空下来的进程。最后分到的最短，各个进程差不多同时做完。
+    """
+    timings = json.loads((ROOT / "ppo_lib/course/timings.json").read_text(encoding="utf-8"))
+
+    def place(item) -> tuple[int, float]:
+        if item.path.suffix == ".ipynb":
+            timing = (timings.get(item.path.name[:2]) or {}).get("cpu")
+            return 2, -timing["seconds"] if timing else 0
+        return int(item.get_closest_marker("slow") is not None), 0
+
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    items.sort(key=place)
 
 
 def give_up(reason: str) -> None:
