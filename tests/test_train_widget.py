@@ -16,6 +16,9 @@ from ppo_lib.widgets.in_page import trainable
 from ppo_lib.widgets.train import SLIDERS
 
 SHORT = PPOConfig(env_name="CartPole-v1", total_timesteps=30 * 2048, num_seeds=2, lr=2e-3)
+COVER = PPOConfig(
+    env_name="CartPole-v1", total_timesteps=60_000, num_envs=8, update_epochs=4, num_seeds=2
+)  # 首页的
 LONG = PPOConfig(env_name="CartPole-v1", total_timesteps=4000 * 2048, num_seeds=2)
 
 
@@ -397,15 +400,34 @@ def test_a_link_with_a_forbidden_value_ends_in_an_explanation(open_widgets):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1100, 390])
-def test_the_compact_one_shows_the_agent_the_button_and_the_curve(open_widgets, width):
-    page = open_widgets(TrainWidget(SHORT, compact=True), width=width)
+@pytest.mark.parametrize(
+    "width, cfg, learned, end",
+    [(1100, COVER, 2, "它学会了"), (390, SHORT, 0, "它还没有学会")],
+)
+def test_the_compact_one_shows_the_agent_the_button_and_the_curve(
+    open_widgets,
+    width,
+    cfg,
+    learned,
+    end,
+):
+    page = open_widgets(TrainWidget(cfg, compact=True), width=width)
     assert page.get_by_role("button").count() == 1  # 别的都折起来
+    caption = page.locator(".help").first
+    assert caption.inner_text() == "杆子要靠推小车才立得住；它现在还不会。"
+    assert {"500", "475，算学会"} <= set(page.locator(".chart text").all_text_contents())
     assert not page.get_by_role("slider", name="学习率 lr", exact=True).is_visible()
-    assert len(train_to_the_end(page, "2 次训练里有")) == 4
+    press(page, "训练")
+    assert caption.inner_text() == "杆子要靠推小车才立得住；它正在学。"
+    wait_for_words(page, f"2 次训练里有 {learned} 次学会了")
+    page.wait_for_timeout(300)
+    assert caption.inner_text() == f"杆子要靠推小车才立得住；{end}。" and len(lines(page)) == 4
     page.get_by_text("自己拨一拨").click()
     assert page.get_by_role("slider", name="学习率 lr", exact=True).is_visible()
     assert page.get_by_role("img", name="熵随环境步数的变化").locator("path").count() == 1
+    page.get_by_label("MountainCar").check()
+    assert "上得了山；它现在还不会" in caption.inner_text()
+    assert "−130，算学会" in page.locator(".chart text").all_text_contents()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

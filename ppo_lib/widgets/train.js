@@ -5,10 +5,10 @@ const LABELS = {
   gamma: "折扣因子 γ", gae_lambda: "GAE 的 λ", update_epochs: "每批学几遍", activation: "激活函数", env_name: "环境",
 };
 
-const ENVS = { // 图里回报的范围；多少算学会；换到这个环境时训练多少步
-  "CartPole-v1": { name: "CartPole", low: 0, high: 500, solved: 475, steps: 200_000 },
-  "MountainCar-v0": { name: "MountainCar", low: -200, high: -90, solved: -130, steps: 1_000_000 },
-  "Acrobot-v1": { name: "Acrobot", low: -500, high: -60, solved: -100, steps: 300_000 },
+const ENVS = { // 难在哪里；图里回报的范围；多少算学会；换到这个环境时训练多少步
+  "CartPole-v1": { name: "CartPole", task: "杆子要靠推小车才立得住", low: 0, high: 500, solved: 475, steps: 200_000 },
+  "MountainCar-v0": { name: "MountainCar", task: "小车劲不够，要来回荡几次才上得了山", low: -200, high: -90, solved: -130, steps: 1_000_000 },
+  "Acrobot-v1": { name: "Acrobot", task: "只有中间的关节有劲，要把下端荡过虚线", low: -500, high: -60, solved: -100, steps: 300_000 },
 };
 
 const PANELS = [
@@ -163,9 +163,10 @@ function paintPlane(canvas, plane) {
 function render({ model, el }) {
   const compact = model.get("compact");
   const root = makeRoot(el, compact ? "按一下，看它学会" : "训练场",
-    compact ? "杆子要靠推小车才立得住；它现在还不会。" : "这里真的在训练 PPO，就在这个网页里。拨好滑块，按“训练”。");
+    compact ? "" : "这里真的在训练 PPO，就在这个网页里。拨好滑块，按“训练”。");
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const config = () => model.get("config");
+  const caption = compact && add(root, "p", { className: "help" });
   const home = { ...config() }; // 这一页原来的设置
   const changeAll = (values) => setter(model, "config")({ ...config(), ...values });
   const change = (key, value) => changeAll({ [key]: value });
@@ -329,6 +330,7 @@ function render({ model, el }) {
     pool.close();
     keepRun();
     state = "idle";
+    frame = [0, 0, 0, 0];
     refresh();
   }
 
@@ -374,15 +376,15 @@ function render({ model, el }) {
   const pinned = () => [...earlier, run].filter((one) => one?.pinned && one.config.env_name === config().env_name);
 
   function paintReturn(svg, width, height) {
-    const { low, high } = ENVS[config().env_name];
+    const { low, high, solved } = ENVS[config().env_name];
     const shown = run?.config.env_name === config().env_name ? run : null;
     const old = earlier.filter((one) => one.config.env_name === config().env_name && !one.pinned);
     const drawnRuns = [shown, ...old, ...pinned()].filter(Boolean);
     const last = Math.max(config().total_timesteps, ...drawnRuns.map((one) => one.config.total_timesteps));
     const scale = addAxes(svg, width, height, { x: [0, last], y: [low, high], left: 52,
-      xFormat: (x) => short(x / 1e4), xLabel: "环境步数（万步）", yLabel: "回报" });
-    const { solved } = ENVS[config().env_name];
+      xFormat: (x) => short(x / 1e4), xLabel: "环境步数（万步）", yLabel: "回报", yTicks: ticks(low, high, 5) });
     addSvg(svg, "line", { class: "axis", x1: scale.X(0), x2: scale.X(last), y1: scale.Y(solved), y2: scale.Y(solved), "stroke-dasharray": "2 4" });
+    addSvg(svg, "text", { x: scale.X(0) + 6, y: scale.Y(solved) + 13 }, `${short(solved)}，算学会`);
     for (const one of old) addLine(svg, scale, middleLine(one, "return"), EARLIER);
     pinned().forEach((one, i) => addLine(svg, scale, middleLine(one, "return"), PINNED[i % PINNED.length]));
     if (!shown?.curves.return) return;
@@ -448,6 +450,14 @@ function render({ model, el }) {
     progress.textContent = run
       ? `第 ${done} 次更新，共 ${updatesOf(run.config)} 次；${run.seeds.length} 个种子`
       : `${model.get("seeds").length} 个种子，每个 ${short(config().total_timesteps / 1e4)} 万步`;
+  }
+
+  // 小的一种，标题下面的一句：说的是图里的那一个，第一个种子
+  function stageWords() {
+    const { task, solved } = ENVS[config().env_name];
+    const [score] = finalScores([run?.curves.return?.[0] ?? []]);
+    const now = !run || failed ? "它现在还不会" : state !== "done" ? "它正在学" : score >= solved ? "它学会了" : "它还没有学会";
+    return `${task}；${now}。`;
   }
 
   // 说一句话；训练途中不说，免得读屏软件念个不停
@@ -517,13 +527,14 @@ function render({ model, el }) {
     listRuns();
     draw();
     drawAgent();
+    if (compact) say(caption, stageWords());
     say(sentence, words());
   }
 
-  // 训练途中改滑块：动态的键马上生效，其余的下一次训练才用上；换了环境，这次就到此为止
+  // 换了环境，这次就到此为止；训练途中改滑块：动态的键马上生效，其余的下一次训练才用上
   function configChanged() {
+    if (run && config().env_name !== run.config.env_name) return reset();
     const training = state === "running" || state === "paused";
-    if (training && config().env_name !== run.config.env_name) return reset();
     if (training) {
       const moved = LIVE_KEYS.filter((key) => config()[key] !== run.config[key]);
       const values = Object.fromEntries(moved.map((key) => [key, config()[key]]));
