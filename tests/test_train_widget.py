@@ -141,7 +141,12 @@ def test_pause_one_update_and_restart(open_widgets):
     page.wait_for_function(
         "() => document.querySelector('.how-far').textContent.startsWith('第 1 次')"
     )
-    assert "停在第 1 次更新" in words(page)
+    assert "停在第 1 次更新：到这里，最近的平均回报是 " in words(page)
+    dots = page.get_by_label("回报随环境步数的变化").locator("circle")
+    assert dots.count() == 3  # 两个种子和四分位均值：一个点的线看不见
+    assert dots.last.bounding_box()["width"] >= 5
+    assert page.get_by_label("熵随环境步数的变化").locator("circle").count() == 1
+    assert "“一次更新”：收一批经验，学完就停" in page.locator(".buttons .help").inner_text()
     press(page, "继续")
     page.wait_for_function(
         "() => /^第 [2-9]/.test(document.querySelector('.how-far').textContent)"
@@ -150,7 +155,7 @@ def test_pause_one_update_and_restart(open_widgets):
     page.wait_for_timeout(500)
     stopped = progress.inner_text()
     page.wait_for_timeout(500)
-    assert progress.inner_text() == stopped and "停在第" in words(page)
+    assert progress.inner_text() == stopped and "停在第" in words(page) and dots.count() == 0
     press(page, "重来")
     assert words(page) == "还没有训练。" and "2 个种子，每个" in progress.inner_text()
 

@@ -227,6 +227,8 @@ function render({ model, el }) {
   const pinButton = button("钉住这条", pin);
   button("换种子", freshSeeds);
   const linkButton = button("复制链接", copyLink);
+  add(others, "p", { className: "help",
+    textContent: "“一次更新”：收一批经验，学完就停。“慢动作”：每做一步梯度下降都停一停。" });
   const progress = add(place.words, "p", { className: "how-far" });
   const sentence = addSentence(place.words);
 
@@ -467,8 +469,11 @@ function render({ model, el }) {
     if (state === "running") return `正在训练。${waiting()}`;
     const scores = finalScores(run.curves.return ?? []);
     const { solved, name } = ENVS[run.config.env_name];
+    if (state === "paused") {
+      const now = scores.length ? `到这里，最近的平均回报是 ${num(iqm(scores), 1)}` : "还没有走完的回合";
+      return `停在第 ${updatesDone(run)} 次更新：${now}。${caveats()}`;
+    }
     const told = scores.length ? `最后十分之一的平均回报，各种子的四分位均值是 ${num(iqm(scores), 1)}` : "还没有走完的回合";
-    if (state === "paused") return `停在第 ${updatesDone(run)} 次更新：${told}。${caveats()}`;
     if (run.diverged) return `${run.diverged}${scores.length ? `到那时，${told}。` : ""}${caveats()}`;
     const learned = scores.filter((score) => score >= solved).length;
     if (compact) {
