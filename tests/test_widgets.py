@@ -728,6 +728,16 @@ def test_quiz_explains_counts_and_remembers(open_widgets):
 
 
 @pytest.mark.slow
+def test_quiz_says_right_once(open_widgets):
+    reasons = ["对。一", "对，二", "对", "对的是前三个"]
+    page = open_widgets(Quiz("right", [("问", list("甲乙丙丁"), [0, 1, 2], reasons)]))
+    page.get_by_role("checkbox", name="甲").check()
+    page.get_by_role("button").click()
+    told = ["你选的，对：一", "对：二", "对", "不对：对的是前三个"]
+    assert page.locator(".why").all_inner_texts() == told
+
+
+@pytest.mark.slow
 def test_two_quizzes_keep_their_answers_apart(open_widgets):
     page = open_widgets(quiz("a"), quiz("b"))
     page.get_by_role("radio").first.check()

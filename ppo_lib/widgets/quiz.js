@@ -71,7 +71,8 @@ function addQuestion(parent, place, question, answer, onAnswer) {
       why.hidden = !done;
       why.replaceChildren();
       const mark = `${answer?.includes(i) ? "你选的，" : ""}${right ? "对" : "不对"}`;
-      if (done) addText(why, "span", `${mark}：${question.explanations[i]}`);
+      const text = right ? question.explanations[i].replace(/^对([。，]|$)/, "") : question.explanations[i]; // 前面已经说了“对”
+      if (done) addText(why, "span", [mark, text].filter(Boolean).join("："));
     });
     button.textContent = done ? "再答一次" : "回答";
     verdict.textContent = !done ? "" : same(answer, question.correct)
