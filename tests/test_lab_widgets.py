@@ -127,7 +127,7 @@ def test_code_is_self_contained_and_light(cls):
     code = cls._esm.replace("http://www.w3.org/2000/svg", "")
     for forbidden in ("http", "\nimport ", "import(", "fetch(", "</script", "<!--", "<script"):
         assert forbidden not in code + cls._css
-    assert len(gzip.compress((code + cls._css).encode())) < 14_000
+    assert len(gzip.compress((code + cls._css).encode())) < 14_500
 
 
 # ---- 网页里算的与库相同 ----------------------------------------------------------
@@ -328,8 +328,14 @@ def test_two_pinned_cells_are_compared(open_widgets):
     assert "B：β₁ 0.9，lr 0.004，162。" in words(page)
     after = curves(page)
     assert after[:6] == before[:6] and after[6:] != before[6:]
-    held = page.locator(".cells .chosen").all()
+    held = page.locator(".cells [aria-pressed=true]").all()
     assert [x.locator(".sign").inner_text() for x in held] == ["B●", "A○"]
+    edge = "x => (({ borderStyle, borderColor }) => [borderStyle, borderColor])(getComputedStyle(x))"
+    edges = [x.evaluate(edge) for x in held]
+    assert edges == [
+        ["dashed", "rgb(213, 94, 0)"],
+        ["solid", "rgb(0, 114, 178)"],
+    ]  # 与图例、曲线相同
 
 
 @pytest.mark.slow

@@ -175,10 +175,8 @@ function addAxes(svg, width, height, options) {
 // 折线；y 不是数的地方断开。只有一个点的，画成圆点，不然看不见。
 function addLine(svg, { X, Y }, points, attributes) {
   const known = points.filter(([, y]) => Number.isFinite(y));
-  if (known.length === 1) {
-    const { stroke, "stroke-opacity": opacity = 1, "stroke-width": width } = attributes;
-    addSvg(svg, "circle", { cx: X(known[0][0]), cy: Y(known[0][1]), r: 1.5 + width / 2, fill: stroke, "fill-opacity": opacity });
-  }
+  const [x, y] = known[0] ?? [];
+  if (known.length === 1) addSvg(svg, "circle", { cx: X(x), cy: Y(y), r: 1.5 + attributes["stroke-width"] / 2, fill: attributes.stroke });
   let d = "";
   let pen = "M";
   for (const [x, y] of points) {

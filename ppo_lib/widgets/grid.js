@@ -83,7 +83,7 @@ export function shade(level) {
 }
 
 // ---- 热图：一格一个按钮，Tab 进来，方向键走动。返回画的函数：
-// draw({rows, columns, corner, cell}) 里 cell(i, j) 给出 {text, level, name, pressed, disabled, mark}。
+// draw({rows, columns, corner, cell}) 里 cell(i, j) 给出 {text, level, name, pressed, look, disabled, mark}；look 是按下的格的样子。
 
 function addCells(parent, { label, onPress }) {
   const grid = add(parent, "div", { className: "cells" }, { role: "grid", "aria-label": label });
@@ -133,10 +133,10 @@ function addCells(parent, { label, onPress }) {
     if (wanted !== shape) build(rows, columns, corner);
     shape = wanted;
     buttons.forEach((row, i) => row.forEach((button, j) => {
-      const { text, level, name, pressed, disabled, mark = "" } = cell(i, j);
+      const { text, level, name, pressed, look = "chosen", disabled, mark = "" } = cell(i, j);
       const known = Number.isFinite(level);
       Object.assign(button.style, known ? shade(level) : { background: "", color: "" });
-      button.classList.toggle("chosen", Boolean(pressed));
+      button.className = pressed ? look : "";
       button.replaceChildren();
       add(button, "span", { textContent: text });
       if (mark) button.append(" "); // 看见的是“30 A”，名字里也是

@@ -146,7 +146,7 @@ function render({ model, el }) {
     const mark = low >= board.line ? "●" : high >= board.line ? "○" : "";
     const state = { "●": "整个区间过线", "○": "说不准过没过线", "": "" }[mark];
     const held = pins.flatMap((one, k) => (one === cell ? [STYLES[k].letter] : [])).join("");
-    return { text: num(middle, 0), level: (middle - board.low) / (board.high - board.low), pressed: held !== "",
+    return { text: num(middle, 0), level: (middle - board.low) / (board.high - board.low), pressed: held !== "", look: [...held].map((one) => `held-${one}`).join(" "),
       mark: held + mark, name: `${where(cell)}：${num(middle, 0)}${held && ` ${held}`}${state && `，${state}`}` };
   }
 
