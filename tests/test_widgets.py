@@ -676,6 +676,14 @@ def test_dark_page_gives_light_ink(open_widgets):
     page.wait_for_timeout(300)
     assert text.evaluate("t => getComputedStyle(t).fill") == "rgb(221, 221, 221)" != light
     assert root.evaluate("r => r.style.colorScheme") == "dark"
+    accents = page.locator("input").evaluate_all(
+        "all => all.map((i) => getComputedStyle(i).accentColor)"
+    )
+    assert set(accents) == {"rgb(86, 180, 233)"}  # 亮的蓝配深的滑轨
+    thin = page.locator(".thin").evaluate_all(
+        "all => all.map((t) => getComputedStyle(t).strokeOpacity)"
+    )
+    assert len(thin) > 5 and set(thin) == {"1"}
 
 
 @pytest.mark.slow

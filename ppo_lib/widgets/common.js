@@ -48,6 +48,7 @@ function makeRoot(el, title, help) {
     const parts = getComputedStyle(root).color.match(/^rgba?\((\d+), (\d+), (\d+)/);
     const light = parts?.slice(1).every((x) => x > 127);
     root.style.colorScheme = light ? "dark" : "light"; // 文字是浅的，页面就是暗的：滑条跟着变
+    root.classList.toggle("on-dark", Boolean(light));
   };
   root.addEventListener("transitionend", followPage); // 样式里给 color 加了过渡
   new ResizeObserver(followPage).observe(root);

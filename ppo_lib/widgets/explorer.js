@@ -31,9 +31,9 @@ function describe(axes, places, chosen, rows) {
 
 const BAND = { fill: BLUE, "fill-opacity": 0.22 };
 const MIDDLE = { stroke: BLUE, "stroke-width": 2.6 };
-const THIN = { stroke: BLUE, "stroke-width": 0.8, "stroke-opacity": 0.55 };
+const THIN = { class: "thin", stroke: BLUE, "stroke-width": 0.8 };
 const LIVE = { stroke: ORANGE, "stroke-width": 2.6, "stroke-dasharray": "8 3" };
-const LIVE_THIN = { stroke: ORANGE, "stroke-width": 0.8, "stroke-opacity": 0.6 };
+const LIVE_THIN = { class: "thin", stroke: ORANGE, "stroke-width": 0.8 };
 
 // 训练到了哪里；还没有训练过就是空的。
 function liveWords(axes, curve) {

@@ -5,7 +5,7 @@ const STYLES = [
   { letter: "B", color: ORANGE, dash: "8 3" },
 ].map(({ letter, color, dash }) => ({
   letter,
-  thin: { stroke: color, "stroke-width": 0.8, "stroke-opacity": 0.55 },
+  thin: { class: "thin", stroke: color, "stroke-width": 0.8 },
   middle: { stroke: color, "stroke-width": 2.6, "stroke-dasharray": dash },
 }));
 

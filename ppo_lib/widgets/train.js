@@ -20,7 +20,7 @@ const LIVE_KEYS = ["lr", "beta_1", "critic_beta_1", "clip_eps", "ent_coef", "gam
 
 const NOW_BAND = { fill: BLUE, "fill-opacity": 0.22 };
 const NOW = { stroke: BLUE, "stroke-width": 2.6 };
-const NOW_THIN = { stroke: BLUE, "stroke-width": 0.8, "stroke-opacity": 0.5 };
+const NOW_THIN = { class: "thin", stroke: BLUE, "stroke-width": 0.8 };
 const EARLIER = { stroke: "currentColor", "stroke-width": 1.2, "stroke-opacity": 0.3 };
 const PINNED = [ORANGE, GREEN, COLORS[3]].map((stroke) => ({ stroke, "stroke-width": 2, "stroke-dasharray": "7 3" }));
 
