@@ -180,6 +180,25 @@ def test_a_hopeless_setting_ends_in_an_explanation_and_the_page_lives_on(open_wi
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("low, high, flat", [(-99.3, -99.1, True), (-99, -60, False)])
+def test_a_flat_value_plane_looks_flat(browser, low, high, flat):
+    """最高和最低的一格，颜色差多少。"""
+    page = browser.new_page()
+    colors = page.evaluate(
+        """async ([code, plane]) => {
+          const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+          const canvas = Object.assign(document.createElement("canvas"), { width: 2, height: 1 });
+          (await import(url)).paintPlane(canvas, plane);
+          return [0, 1].map((x) => [...canvas.getContext("2d").getImageData(x, 0, 1, 1).data]);
+        }""",
+        [TrainWidget._esm, [[low, high]]],
+    )
+    page.close()
+    apart = max(abs(a - b) for a, b in zip(*colors))
+    assert apart < 20 if flat else apart > 100
+
+
+@pytest.mark.slow
 def test_the_critics_beta_1_is_linked_until_it_is_unlocked(open_widgets):
     page = open_widgets(TrainWidget(SHORT))
     critic = page.get_by_role("slider", name="Critic 的 β₁", exact=True)
@@ -306,6 +325,10 @@ def test_it_fits_a_phone_and_moves_little_when_asked(open_widgets, width):
         "() => /^第 [1-9]/.test(document.querySelector('.how-far').textContent)"
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator(".plane").scroll_into_view_if_needed()  # 看不见的时候不演
+    page.wait_for_function(
+        "/[0-9][.][0-9] 到/.test(document.querySelector('.plane').textContent)"
+    )
     moves = page.evaluate(
         """() => new Promise((resolve) => {
           const stage = document.querySelector(".stage svg");

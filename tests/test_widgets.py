@@ -338,6 +338,14 @@ def test_the_path_on_the_bowl_is_adams(call_js, kind):
 
 
 @pytest.mark.slow
+def test_the_bowl_is_called_by_its_name(open_widgets):
+    page = open_widgets(AdamWidget())
+    assert "“碗里的路”是同一种梯度" in page.locator(".help").inner_text()
+    bowl = page.get_by_role("img", name="碗形曲面上的路")
+    assert "碗里的路（竖轴是参数 2）" in bowl.locator("text").all_text_contents()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 10])
 def test_statistics_agree_with_the_library(call_js, count):
     scores = np.random.default_rng(count).normal(size=count)

@@ -71,7 +71,7 @@ function describe(t, row, lr, distance) {
 }
 
 function render({ model, el }) {
-  const root = makeRoot(el, "Adam 的一步一步", "选一串梯度，看 Adam 怎样把它变成步子；右下是同一种梯度在碗形曲面上走的路。");
+  const root = makeRoot(el, "Adam 的一步一步", "选一串梯度，看 Adam 怎样把它变成步子；“碗里的路”是同一种梯度在碗形曲面上走的。");
   const controls = add(root, "div", { className: "controls" });
   const slide = (name, label, options) => addSlider(controls, { label, onInput: setter(model, name), ...options });
   const set = {
@@ -119,7 +119,7 @@ function render({ model, el }) {
 
   function paintBowl(svg, width, height) {
     const kind = model.get("stream");
-    const scale = addAxes(svg, width, height, { x: [-3, 3], y: [-1.8, 1.8], xLabel: "参数 1", yLabel: "参数 2" });
+    const scale = addAxes(svg, width, height, { x: [-3, 3], y: [-1.8, 1.8], xLabel: "参数 1", yLabel: "碗里的路（竖轴是参数 2）" });
     const { X, Y } = scale;
     const id = freshId();
     const clip = addSvg(addSvg(svg, "defs"), "clipPath", { id });

@@ -145,13 +145,13 @@ function paintAgent(svg, width, height, env, state) {
   }
 }
 
-// V 的平面：一格一个像素，浅的高
-function paintPlane(canvas, plane) {
+// V 的平面：一格一个像素，浅的高。颜色至少展开 5 分：差不到 1 分的平地，看着就是平地
+export function paintPlane(canvas, plane) {
   const values = plane.flat();
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const pen = canvas.getContext("2d");
   plane.forEach((row, i) => row.forEach((value, j) => {
-    const t = (value - low) / (high - low || 1);
+    const t = 0.5 + (value - (low + high) / 2) / Math.max(high - low, 5);
     pen.fillStyle = `hsl(${220 - 170 * t} 70% ${22 + 58 * t}%)`;
     pen.fillRect(j, plane.length - 1 - i, 1, 1);
   }));
@@ -277,7 +277,7 @@ function render({ model, el }) {
       frames.push(...message.frames);
     } else if (message.kind === "inspected" && message.plane) {
       const [low, high] = paintPlane(canvas, message.plane);
-      planeWords.textContent = `V（位置 →，速度 ↑）：${num(low, 0)} 到 ${num(high, 0)}`;
+      planeWords.textContent = `V（位置 →，速度 ↑）：${num(low, 1)} 到 ${num(high, 1)}`;
     }
   }
 
