@@ -169,7 +169,7 @@ def test_one_run_needs_no_legend(run):
 def test_several_keys_that_differ_are_all_named(run):
     fig = dashboard(run, tiny(beta_1=0.5, num_seeds=2))
     assert legend_names(fig) == ["beta_1=0.9，num_seeds=3", "beta_1=0.5，num_seeds=2"]
-    assert "3、2 个种子" in fig.legends[0].get_title().get_text()
+    assert "分别 3 个和 2 个种子" in fig.legends[0].get_title().get_text()
 
 
 def test_given_labels_are_used_and_equal_runs_are_numbered(run):

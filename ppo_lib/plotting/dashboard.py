@@ -251,9 +251,11 @@ def label_axes(axes: list[Axes], panels: list[str]) -> None:
 def caption(datasets: list[xr.Dataset]) -> str:
     """环境和种子数；几次训练不同的，逐个写出。"""
     envs = dict.fromkeys(settings(dataset).get("env_name") for dataset in datasets)
-    sizes = dict.fromkeys(dataset.sizes["seed"] for dataset in datasets)
+    sizes = [f"{dataset.sizes['seed']} 个" for dataset in datasets]
+    same = len(set(sizes)) == 1
+    seeds = sizes[0] if same else f"分别 {'、'.join(sizes[:-1])}和 {sizes[-1]}"
     names = "、".join(env for env in envs if env)
-    return (f"{names}，" if names else "") + f"{'、'.join(map(str, sizes))} 个种子"
+    return (f"{names}，" if names else "") + f"{seeds}种子"
 
 
 def add_title(fig: Figure, datasets: list[xr.Dataset], names: list[str], seeds: bool) -> None:
