@@ -264,6 +264,19 @@ def test_page_opens_without_errors_or_overflow(desk):
 
 
 @pytest.mark.slow
+def test_no_mark_begins_a_line_after_a_formula(desk):
+    """公式和紧跟着的标点在同一行。"""
+    apart = """all => all.filter(formula => {
+      const next = formula.nextSibling, range = document.createRange();
+      if (!/^[，。；：、！？）”]/.test(next?.textContent ?? "")) return false;
+      range.setStart(next, 0);
+      range.setEnd(next, 1);
+      return range.getBoundingClientRect().top > formula.getBoundingClientRect().bottom - 4;
+    }).map(formula => formula.parentElement.textContent)"""
+    assert desk[1].page.eval_on_selector_all("article span.math", apart) == []
+
+
+@pytest.mark.slow
 def test_every_page_of_the_build_is_tested(book_html):
     """做出的页面都在上面那张表里，没有漏查的。"""
     built = {path.relative_to(book_html).as_posix() for path in book_html.rglob("*.html")}

@@ -161,3 +161,12 @@ def test_glyphs_shared_by_figures_are_written_once():
 
     marker = '<path id="a-m" d="M0 0z" style="stroke: red"/><path id="b-m" d="M0 0z"/>'
     assert book_slim.share_glyphs(marker) == marker  # 只合并字形
+
+
+def test_marks_stay_with_the_formula_they_touch():
+    """挨着公式的标点与它包在一起；别的字、隔着字的标点，都不动。"""
+    formula = '<span class="math notranslate nohighlight">\\(x\\)</span>'
+    assert book_slim.keep_marks(f"一（{formula}），二。") == (
+        f'一<span class="ppo-kept">（{formula}），</span>二。'
+    )
+    assert book_slim.keep_marks(f"一{formula}二，") == f"一{formula}二，"

@@ -131,11 +131,24 @@ def share_glyphs(text: str) -> str:
     )
 
 
+FORMULA = re.compile(
+    r'([（“‘《「]*)(<span class="math [^>]*>[^<]*</span>)([，。；：、！？）”’》」…]*)'
+)
+
+
+def keep_marks(text: str) -> str:
+    """行内公式在浏览器眼里是一个方块，前后都可以换行：把它和挨着的标点包在一起，book.css 不许在里面换行。"""
+    return FORMULA.sub(
+        lambda m: f'<span class="ppo-kept">{m[0]}</span>' if m[1] or m[3] else m[0], text
+    )
+
+
 def mend(pages: list[Path], static: Path) -> None:
-    """译出提示，去掉 SPARE_SCRIPTS，合并字形，训练引擎另存，让页面先出来。"""
+    """译出提示，去掉 SPARE_SCRIPTS，合并字形，标点不离开公式，训练引擎另存，让页面先出来。"""
     options = (static / "documentation_options.js").read_text(encoding="utf-8")
     for page in pages:
         text = share_glyphs(SPARE_SCRIPTS.sub("", page.read_text(encoding="utf-8")))
+        text = keep_marks(text)
         text = set_engine_aside(text, static)
         for english, chinese in TRANSLATIONS.items():
             text = text.replace(english, chinese)
