@@ -105,6 +105,12 @@ def test_boxes_become_checks_and_exercises():
     assert re.findall(r'<label for="([^"]+)">', written) == [box for box, _ in named]
 
 
+def test_every_arxiv_number_is_a_link():
+    text = (ROOT / "book/references.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\[arXiv:([\d.]+)\]\(https://arxiv\.org/abs/\1\)", text)
+    assert linked and linked == re.findall(r"(?<=arXiv:)[\d.]+", text)
+
+
 def test_the_same_pages_make_the_same_zip(tmp_path):
     page = tmp_path / "html/书/a.html"
     page.parent.mkdir(parents=True)
