@@ -834,6 +834,7 @@ def test_the_download_menu_opens_by_mouse_and_by_keyboard(open_page):
     button.focus()
     page.keyboard.press("Enter")
     assert menu.is_visible() and button.get_attribute("aria-expanded") == "true"
+    assert menu.inner_text().split("\n") == ["源文件 .md", "打印成 PDF"]
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.classList.contains('dropdown-item')")
     box = menu.bounding_box()

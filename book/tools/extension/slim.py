@@ -33,6 +33,8 @@ TRANSLATIONS = {
     'title="Link to this table"': 'title="这张表的链接"',
     'title="Link to this term"': 'title="这一条的链接"',
     'title="Permalink to this term"': 'title="这一条的链接"',
+    '<span class="btn__text-container">.md<': '<span class="btn__text-container">源文件 .md<',
+    '<span class="btn__text-container">.pdf<': '<span class="btn__text-container">打印成 PDF<',
     'title="列印成 PDF"': 'title="打印，或存成 PDF"',
     '<nav class="bd-links bd-docs-nav" aria-label="Main">': (
         '<nav class="bd-links bd-docs-nav" aria-label="全书">'
