@@ -12,11 +12,14 @@ from unittest import mock
 
 import jax
 import numpy as np
-from jax.experimental.multihost_utils import sync_global_devices
+import orbax.checkpoint as ocp
 
 from ppo_lib.config import ConfigError, PPOConfig, to_yaml
 from ppo_lib.experiment import Run, train
 from ppo_lib.run_dir import write_atomically
+
+WEEK = 7 * 24 * 3600 * 1000
+"""各个进程最多等多少毫秒。"""
 
 
 def share(cfg: PPOConfig) -> PPOConfig:
@@ -35,7 +38,7 @@ def share(cfg: PPOConfig) -> PPOConfig:
 
 
 def train_share(cfg: PPOConfig, run_dir: str | Path, **options) -> Run:
-    """训练这个进程的那一段种子，存进 ``run_dir/进程的号``；都做完了才返回。
+    """训练这个进程的那一段种子，存进 ``run_dir/进程的号``；别的进程也做完（或出了错）才返回。
 
     在 import ppo_lib 之前先 ``jax.distributed.initialize()``；没有，就只有一个进程，号是 0。
 
@@ -48,8 +51,9 @@ def train_share(cfg: PPOConfig, run_dir: str | Path, **options) -> Run:
     if jax.process_index() == 0:  # gather 由它知道一共有哪些种子
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(folder.parent / "config.yaml", to_yaml(cfg).encode())
-    # orbax 要几个进程合存一份；这里各存各的
-    with mock.patch.multiple(jax, process_index=lambda: 0, process_count=lambda: 1):
-        run = train(mine, run_dir=folder, **options)
-    sync_global_devices("train_share")  # 一个先走，jax.distributed 会把别的也停下
-    return run
+    try:
+        # orbax 要几个进程合存一份；这里各存各的
+        with mock.patch.multiple(jax, process_index=lambda: 0, process_count=lambda: 1):
+            return train(mine, run_dir=folder, **options)
+    finally:  # 一个先走，jax.distributed 会把别的也停下
+        ocp.multihost.get_barrier_sync_fn()(key="train_share", timeout_ms=WEEK)

@@ -99,22 +99,55 @@ assert run.config.seeds == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))[int(process)]
 assert jax.process_count() == 2
 """
 
+ONE_BREAKS = """
+import sys, time
+import jax
+
+address, process = sys.argv[1:]
+jax.distributed.initialize(address, 2, int(process))
+
+from test_devices import TEN
+from ppo_lib.hosts import train_share
+
+def on_chunk(metrics):
+    if process == "1":
+        raise ValueError("画不出来")
+    time.sleep(16)  # 两块，比 Gloo 等的 30 秒长
+
+try:
+    train_share(TEN, "hosts", progress=False, chunk_updates=10, on_chunk=on_chunk)
+except ValueError:
+    assert process == "1"
+else:
+    assert process == "0"
+"""
+
+
+def on_two_hosts(code, folder):
+    """两个进程，在本机上通信。"""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    finish(*[python(code, folder, "", address, str(n)) for n in range(2)])
+
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fully_optimized")  # 与别的进程里的逐位相同
 def test_two_hosts_give_the_numbers_of_one(tmp_path):
-    """两个进程，在本机上通信；第二遍从各自的检查点接上。"""
+    """第二遍从各自的检查点接上。"""
     for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        hosts = [python(ON_TWO_HOSTS, tmp_path, "", address, str(n)) for n in range(2)]
-        finish(*hosts)
+        on_two_hosts(ON_TWO_HOSTS, tmp_path)
         assert [latest(tmp_path / f"hosts/{n}") for n in range(2)] == [20, 20]
     assert (
         load_config(tmp_path / "hosts/config.yaml").seeds == TEN.seeds
     )  # 少一台，gather 由它知道
     there, here = gather(tmp_path / "hosts"), train(TEN, progress=False).metrics
     xr.testing.assert_identical(there.drop_attrs(), here.drop_attrs())
+
+
+@pytest.mark.slow
+def test_a_host_that_breaks_at_once_waits_for_a_slow_one(tmp_path):
+    on_two_hosts(ONE_BREAKS, tmp_path)
+    assert latest(tmp_path / "hosts/0") == 20 and latest(tmp_path / "hosts/1") == 10
 
 
 def test_fewer_seeds_than_hosts_is_refused(monkeypatch):
