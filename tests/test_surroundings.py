@@ -27,6 +27,7 @@ from ppo_lib import (
     train,
 )
 from ppo_lib.policy import PolicyError
+from ppo_lib.replay import replay
 
 CFG = dataclasses.replace(TINY, total_timesteps=10 * 32)
 EXPLODES = dict(vars(CFG), optimizer="sgd", lr=1e30, max_grad_norm=1e30, anneal_lr=False)
@@ -180,13 +181,15 @@ def test_disable_jit_is_answered(monkeypatch, run):
         ("threefry_partitionable", False),
     ],
 )
-def test_evaluation_does_not_depend_on_settings_of_jax(run, setting, value):
+def test_evaluation_and_replay_do_not_depend_on_settings_of_jax(run, setting, value):
     """训练的见 test_run_dir.py。"""
     import jax
 
     expected = evaluate(run.policy(), episodes=2).episodes
     with getattr(jax, setting)(value):
         xr.testing.assert_equal(evaluate(run.policy(), episodes=2).episodes, expected)
+        film = replay(run.policy(), start=1).panels[0]
+    assert film.returns[-1] == expected["return"][0, 1]
 
 
 # ---------------------------------------------------------------- 主目录

@@ -185,10 +185,9 @@ def film(
 ) -> Panel:
     """拍下第 i 个成员的一个回合。"""
     params = jax.tree.map(lambda leaf: leaf[i], policy.params)
-    key = episode_key(0, start)
     shoot = compiled_film(acting(policy.config), limit)
     with plain_jax():
-        filmed = shoot(params, key, bool(greedy))
+        filmed = shoot(params, episode_key(0, start), bool(greedy))
     states, actions, returns, length, terminated = jax.tree.map(np.asarray, filmed)
     frames = int(length) + 1
     states = jax.tree.map(lambda leaf: leaf[:frames], states)
