@@ -63,16 +63,17 @@ class Interrupts:
         if handler is signal.SIG_DFL:
             raise KeyboardInterrupt
         handler(number, frame)
+        self.listening = True  # 它没有抛出，里面还没有做完
 
     @contextmanager
     def allowed(self):
         """这里面可以被打断；先前记下的信号，一进来就起作用。"""
-        if self.pending is not None:
-            self.deliver(self.pending)
-        if self.deadly is not None:  # 里面套着的一次训练先收到了
-            raise KeyboardInterrupt
-        self.listening = True
+        self.listening = True  # 先听，后看：夹在中间来的也不漏
         try:
+            if self.pending is not None:
+                self.deliver(self.pending)
+            if self.deadly is not None:  # 里面套着的一次训练先收到了
+                raise KeyboardInterrupt
             yield
         finally:
             self.listening = False

@@ -128,6 +128,8 @@ def test_other_handlers_and_other_threads_are_left_alone():
         assert called == [] and interrupts.pending == signal.SIGINT
         with interrupts.allowed():
             assert called == ["user"]
+            signal.raise_signal(signal.SIGINT)
+            assert called == ["user", "user"], "没有抛出的，后面的照样叫到"
     assert interrupts.deadly is None
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, before)
@@ -137,6 +139,20 @@ def test_other_handlers_and_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert runs[0].complete
+
+
+class Threshold(Interrupts):
+    """刚要听信号的一刻，来了一个。"""
+
+    def __setattr__(self, name, value):
+        if (name, value) == ("listening", True):
+            signal.raise_signal(signal.SIGINT)
+        super().__setattr__(name, value)
+
+
+def test_a_signal_on_the_threshold_is_not_missed():
+    with Threshold() as interrupts, pytest.raises(KeyboardInterrupt), interrupts.allowed():
+        pytest.fail("没有停下")
 
 
 def test_a_training_inside_another_passes_the_deadly_signal_on(monkeypatch):
