@@ -21,12 +21,15 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ppo_lib.arguments import PARSER, quoted, readable
-from ppo_lib.config import ConfigError, PPOConfig, load_config
+from ppo_lib.config import CONFIG_FILE, ConfigError, PPOConfig, load_config
 from ppo_lib.jobs import continue_with, explained
 from ppo_lib.run_dir import RunDirError, absolute, check_same, latest
 
 CALLBACK = "++hydra.callbacks.ppo_lib._target_=ppo_lib.batch.BeforeJobs"
 """命令行上加的这一句，让 Hydra 在动手之前先叫 ``BeforeJobs``。"""
+
+CONFIG_FLAGS = {"main": "--config-path", "command-line": "--config-dir"}
+"""Hydra 记下的配置从哪里来 → 命令行上是哪个选项。"""
 
 LISTED = 8
 """一批里出了问题的任务，最多列出几个。"""
@@ -246,8 +249,9 @@ def resume_arguments(folder: Path, changes: list[str]) -> list[str]:
     ours = ("hydra.sweep.dir=", CALLBACK)
     kept = [a for a in saved["overrides"]["hydra"] if not a.startswith(ours)]
     options = ["--config-name", saved["job"]["config_name"]]
-    for source in saved["runtime"]["config_sources"]:
-        if source["provider"] == "command-line":  # 用户自己的配置文件夹
-            options += ["--config-dir", source["path"]]
+    for source in saved["runtime"]["config_sources"]:  # 用户自己的配置文件夹
+        flag = CONFIG_FLAGS.get(source["provider"])
+        if flag and source["path"] != str(CONFIG_FILE.parent):
+            options += [flag, source["path"]]
     where = f"hydra.sweep.dir={quoted(str(folder))}"
     return ["--multirun", *options, *kept, *saved["overrides"]["task"], *changes, where]

@@ -120,6 +120,19 @@ def test_the_order_of_a_shuffled_batch_is_kept(tmp_path, cli, monkeypatch):
     assert all((job.folder / "failed.txt").exists() for job in BeforeJobs.batch)
 
 
+@pytest.mark.parametrize("flag", ["--config-path", "--config-dir"])
+def test_a_batch_of_the_users_own_config_goes_on(tmp_path, cli, monkeypatch, flag):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/mine.yaml").write_text("lr: 0.003\nseed: 7")
+    monkeypatch.setattr(jobs, "train", lambda *_, **__: 1 / 0)
+    own = [f"{flag}={tmp_path}/here", "--config-name=mine"]
+    assert cli(*own, "--multirun", "hydra.sweep.dir=all", "seed=7,8") == 1
+    configs = [job.cfg for job in BeforeJobs.batch]
+    assert configs[0].lr == 0.003
+    assert cli("resume", "all") == 1
+    assert [job.cfg for job in BeforeJobs.batch] == configs
+
+
 def test_a_batch_whose_record_is_broken(tmp_path, cli):
     (tmp_path / "multirun.yaml").write_text("[")
     assert "multirun.yaml 读不出来" in cli("resume", ".")
