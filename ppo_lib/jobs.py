@@ -21,6 +21,7 @@ from ppo_lib.config import CONFIG_FILE, ConfigError, PPOConfig
 from ppo_lib.experiment import Diverged, Run, train
 from ppo_lib.progress import put, say
 from ppo_lib.run_dir import RunDirError, latest
+from ppo_lib.statistics import final_scores
 
 
 @hydra.main(
@@ -98,9 +99,7 @@ def report(run: Run, folder: Path) -> str:
     lines.append(
         f"编译 {run.compile_seconds:.1f} 秒，训练 {run.run_seconds:.1f} 秒{per_second}"
     )
-    returns = run.metrics["return"]
-    last = returns.isel(update=slice(-max(1, returns.sizes["update"] // 10), None))
-    per_seed = last.mean("update").values
+    per_seed = final_scores(run.metrics.drop_attrs(deep=False)).values  # 没有做完，上面说过了
     if np.isfinite(per_seed).any():
         lines.append(
             f"最后十分之一更新的回报，{len(per_seed)} 个种子：平均 {np.nanmean(per_seed):.1f}，"

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from ppo_lib.arguments import PARSER, prepared
 from ppo_lib.config import FIELDS
 from ppo_lib.members import compiled_programs
 from ppo_lib.run_dir import opened
+from ppo_lib.statistics import final_scores
 
 TINY = ["num_envs=4", "num_steps=16", "num_minibatches=2", "total_timesteps=320", "num_seeds=2"]
 
@@ -391,6 +395,20 @@ def test_a_finished_run_can_be_trained_longer(tmp_path, cli, capsys):
     assert xr.load_dataset("x/metrics.nc").sizes["update"] == 10
     assert "不同的键：lr" in cli("resume", "x", "lr=1e-3", "total_timesteps=640")
     assert cli("resume", "x", "beta1=1").startswith("配置错误：没有名为")
+
+
+def test_the_report_has_the_scores_of_the_course():
+    """十五次更新的最后十分之一，是一次半。"""
+    metrics = xr.Dataset({"return": (("seed", "update"), np.arange(15.0)[None])})
+    whole = metrics.assign_attrs(complete=1)
+    run = SimpleNamespace(
+        metrics=metrics.assign_attrs(complete=0), complete=True, resumed_from=0, update=15,
+        steps_per_second=1.0, compile_seconds=1.0, run_seconds=1.0,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        said = jobs.report(run, Path("x"))
+    assert f"平均 {final_scores(whole).item():.1f}，" in said and "平均 13.7，" in said
 
 
 @pytest.mark.parametrize(
