@@ -120,6 +120,14 @@ def test_generated_files_are_not_in_git():
     assert not names & {".venv", "_build", "_static"}
 
 
+def test_the_generated_mathjax_is_there_and_is_the_one_the_book_uses():
+    from book.tools.generate.mathjax import TARGET
+
+    options = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    path = options["sphinx"]["config"]["mathjax_path"]
+    assert TARGET.is_file() and ROOT / "book/static" / path == TARGET
+
+
 # ---- 字体 --------------------------------------------------------------------
 
 
