@@ -814,6 +814,28 @@ def test_an_answer_box_judges_keeps_and_reports(open_widgets):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390, 320])
+def test_the_boxes_of_a_form_line_up(open_widgets, width):
+    names = ["γ", "更新次数", "把折扣因子改成 0.9 以后，第一步的优势变成多少（保留三位小数）"]
+    fields = {name: Number(1) for name in names} | {"哪一个": Choice("乙", ["甲", "乙"])}
+    page = open_widgets(
+        AnswerBox(spec=AnswerExercise("练习 9.9：对齐", fields, "对。").spec), width=width
+    )
+    boxes = [x.bounding_box() for x in page.locator(".blank :is(input, select)").all()]
+    labels = [x.bounding_box() for x in page.locator(".blank span").all()]
+    assert len({box["x"] for box in boxes}) == 1 and len({box["width"] for box in boxes}) == 1
+    assert (
+        min(box["width"] for box in boxes) >= 100
+        and boxes[0]["x"] >= labels[2]["x"] + labels[2]["width"]
+    )
+    tops = [box["y"] for box in boxes]
+    assert tops == sorted(set(tops))
+    page.get_by_text("更新次数").click()  # 点名字也选中框
+    assert page.evaluate("document.activeElement.tagName") == "INPUT"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.slow
 def test_an_answer_box_needs_only_the_keyboard(open_widgets):
     one = AnswerExercise("练习 9.9：一个数", {"γ": Number(0.5, ratio=True)}, "对。")
     page = open_widgets(AnswerBox(spec=one.spec))

@@ -204,7 +204,7 @@ function save(task, answers) {
 function render({ model, el }) {
   const spec = model.get("spec");
   const root = makeRoot(el, spec.task);
-  const form = add(root, "form", { noValidate: true });
+  const form = add(root, "form", { className: "answers", noValidate: true });
   const blanks = spec.fields.map((field) => BLANKS[field.kind](form, field));
   add(form, "button", { type: "submit", textContent: "检查" });
   const verdict = add(form, "p", { className: "verdict" }, { role: "status", "aria-live": "polite" });
