@@ -492,6 +492,31 @@ def test_search_explains_a_term_in_place(open_page):
 
 
 @pytest.mark.slow
+def test_search_leads_to_the_section_and_quotes_it(open_page):
+    """结果指到讲它的那一节；摘要是那一节的话，公式写成一行字，没有本页目录。"""
+    page, errors, *_ = open_page(f"search.html?q={quote('偏差修正')}")
+    found = page.locator("#search-results li", has_text="8. Adam 内部")
+    found.locator("p.context").wait_for()
+    summary = found.inner_text()
+    assert "1-β^t" in summary and "\\" not in summary and "目录" not in summary
+    found.locator("a").click()
+    page.wait_for_url("**/chapters/08_adam.html#*")
+    assert "偏差修正" in page.locator(":target > h2").inner_text()
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_words_searched_for_are_marked_in_the_text_only(open_page):
+    searched = "localStorage.setItem('sphinx_highlight_terms', '什么')"
+    page, *_ = open_page(f"{CHAPTER}.html", before=searched)
+    page.wait_for_selector("article .highlighted")
+    assert page.locator(".bd-sidebar-primary .highlighted").count() == 0
+    page, *_ = open_page("search.html", before=searched)
+    page.wait_for_timeout(300)
+    assert page.locator(".highlighted").count() == 0
+
+
+@pytest.mark.slow
 def test_search_for_unknown_words_finds_nothing(open_page):
     page, *_ = open_page(f"search.html?q={quote('蚯蚓')}")
     assert search_results(page) == []

@@ -103,16 +103,77 @@ Search._performSearch = (...query) => {
   const nameOf = ([, , anchor]) => names[anchor.slice(1)];
   const explained = new Set(results.filter(nameOf).map(([page]) => page));
   for (const result of results) if (nameOf(result)) result[1] += ` > ${nameOf(result)}`;
-  // 指到了词条，就不必再列它所在的整页
-  return results.filter(([page, , anchor]) => anchor || !explained.has(page));
+  // 指到了词条，就不必再列它所在的整页；指到同一处的，只留最靠前的（在末尾）
+  const place = ([page, , anchor]) => page + anchor;
+  const last = new Map(results.map((result) => [place(result), result]));
+  return results.filter(
+    (result) => last.get(place(result)) === result && (result[2] || !explained.has(result[0]))
+  );
 };
 
-const textOfPage = Search.htmlToText;
-Search.htmlToText = (html, anchor) => {
+// 公式写成一行字：\(1-\beta^t\) 变成 1-β^t。
+const SYMBOLS = {
+  alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ϵ", varepsilon: "ε", theta: "θ", kappa: "κ",
+  lambda: "λ", mu: "μ", nu: "ν", pi: "π", rho: "ρ", sigma: "σ", tau: "τ", Phi: "Φ", ell: "ℓ", nabla: "∇",
+  partial: "∂", sum: "∑", times: "×", cdot: "·", pm: "±", le: "≤", ge: "≥", approx: "≈",
+  leftarrow: "←", infty: "∞", mid: "|", dots: "…", cdots: "…", top: "⊤",
+};
+const plainFormula = (tex) =>
+  tex
+    .replace(/\\[()]/g, "")
+    .replace(/\\t?frac\{([^{}]*)\}\{([^{}]*)\}/g, "$1/$2")
+    .replace(/\\sqrt\{([^{}]*)\}/g, "√($1)")
+    .replace(/\\(hat|bar|overline|text\w*|math\w+|operatorname|bigl|bigr) ?/g, "")
+    .replace(/\\([A-Za-z]+)/g, (_, name) => SYMBOLS[name] ?? name)
+    .replace(/\\.|[{}]/g, "");
+
+const readPage = (html) => {
   const page = new DOMParser().parseFromString(html, "text/html");
-  const term = anchor && page.querySelector(`dt${anchor}`);
-  const text = term ? term.nextElementSibling.textContent : textOfPage(html, anchor);
-  return text.replace(/\\[()[\]]/g, ""); // 公式的界符
+  const spare = "script, style, svg, summary, .headerlink";
+  for (const element of page.querySelectorAll(spare)) element.remove();
+  for (const formula of page.querySelectorAll("div.math")) formula.textContent = "……";
+  for (const formula of page.querySelectorAll("span.math"))
+    formula.textContent = plainFormula(formula.textContent);
+  return page;
+};
+
+// 一节自己的文字，不算它下面的小节；代码排在最后。
+const ownText = (section, spare = "section") => {
+  const own = section.cloneNode(true);
+  for (const part of own.querySelectorAll(spare)) part.remove();
+  own.append(...own.querySelectorAll("pre"));
+  return own.textContent;
+};
+
+Search.htmlToText = (html, anchor) => {
+  const page = readPage(html);
+  const place = anchor && page.getElementById(anchor.slice(1))?.closest("dt, section");
+  if (!place) return page.querySelector("article").textContent;
+  return place.matches("dt") ? place.nextElementSibling.textContent : ownText(place);
+};
+
+// 指到整页的结果，改成指到词最全、最多的那一节；标题里的一个词算十个，代码里的算十分之一个。
+const fullestSection = (html, words) => {
+  const worth = (section) => {
+    const title = section.querySelector("h1, h2, h3, h4").textContent;
+    const texts = [[10, title], [0.9, ownText(section, "section, pre")], [0.1, ownText(section)]];
+    const counts = [...words].map((word) =>
+      texts.reduce((sum, [weight, text]) => sum + weight * (text.toLowerCase().split(word).length - 1), 0)
+    );
+    return counts.reduce((sum, count) => sum + count + (count && 1e6), 0);
+  };
+  const sections = [...readPage(html).querySelectorAll("article section[id]")];
+  const worths = sections.map(worth);
+  return `#${sections[worths.indexOf(Math.max(...worths))].id}`;
+};
+
+const summarize = Search.makeSearchSummary;
+Search.makeSearchSummary = (html, words, anchor) => {
+  const place = anchor || fullestSection(html, words);
+  const summary = summarize(html, words, place);
+  // 等摘要放进了结果，再改那里的链接
+  if (summary) queueMicrotask(() => (summary.parentNode.querySelector("a").hash = place));
+  return summary;
 };
 
 // 直接从磁盘打开时，浏览器不许一页去读另一页，摘要取不到，就不去取。

@@ -50,6 +50,12 @@ SPARE_SCRIPTS = re.compile(
 )
 """主题催着先取的脚本，页末才用到，却与样式表争带宽；清空了的 fontawesome.js；frame.js 代替了的 bootstrap.js。"""
 
+HIGHLIGHT = (
+    'const body = divBody.length ? divBody[0] : document.querySelector("body");',
+    'const body = document.querySelector("article"); if (!body) return;',
+)
+"""sphinx_highlight.js 亮出搜索的词：原来连侧栏也亮；改成只在正文里。"""
+
 OPTIONS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
 PLAIN_SCRIPT = re.compile(r"<script (?=[^>]*src=)(?![^>]*(?:defer|async))")
 MATHJAX = re.compile(r'<script defer="defer" (?=src="[^"]*/mathjax/)')
@@ -230,7 +236,7 @@ def fetch_fonts_early(app, pagename, templatename, context, doctree) -> None:
 def slim_down(out: Path, styles: bool = True) -> None:
     """减轻 Sphinx 写出的网页。
 
-    fontawesome.js（1.5 MB）是图标字体之外多余的一份；调试用的 .map 也不必发布。
+    fontawesome.js（1.5 MB）是图标字体之外多余的一份；调试用的 .map 也不必发布。搜索的词只在正文里亮出。
 
     Args:
         out: 网页所在的文件夹，里面是 Sphinx 写出的原样。
@@ -238,6 +244,9 @@ def slim_down(out: Path, styles: bool = True) -> None:
     """
     (out / "_static/scripts/fontawesome.js").write_text("", encoding="utf-8")
     (out / "_static/scripts/bootstrap.js").write_text("", encoding="utf-8")
+    highlight = out / "_static/sphinx_highlight.js"
+    text = highlight.read_text(encoding="utf-8").replace(*HIGHLIGHT)
+    highlight.write_text(text, encoding="utf-8")
     for source_map in (out / "_static").rglob("*.map"):
         source_map.unlink()
     pages = sorted(path for path in out.rglob("*.html") if "_static" not in path.parts)
