@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 
 from ppo_lib.config import ConfigError, PPOConfig, to_yaml
 from ppo_lib.experiment import Run, train
-from ppo_lib.run_dir import write_atomically
+from ppo_lib.files import write_atomically
 
 WEEK = 7 * 24 * 3600 * 1000
 """各个进程最多等多少毫秒。"""

@@ -6,10 +6,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import uuid
 import zipfile
 import zlib
 from pathlib import Path
@@ -27,6 +24,7 @@ from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
 from ppo_lib.config import Hyperparams, PPOConfig, to_yaml
 from ppo_lib.envs import Environment, make_env
+from ppo_lib.files import replacing
 from ppo_lib.networks import ActorCriticDiscrete
 from ppo_lib.statistics import bootstrap_band
 from ppo_lib.training import make_network
@@ -122,19 +120,12 @@ def save_policy(policy: Policy, path: str | Path) -> Path:
         "seeds": np.asarray(policy.seeds, np.int64),
         "update": np.int64(policy.update),
     }
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise PolicyError(f"写不进 {path}：{error}。") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return path
 
 

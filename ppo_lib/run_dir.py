@@ -10,7 +10,8 @@
     policy.npz             结束（或被中断）时：策略，用 load_policy 读
     unreadable/            读不出来的检查点，和它们之后的指标：不删，留着给人看
 
-每个文件都先写到旁边的临时名字，再改名，所以任何时候看到的文件都是完整的。
+每个文件都先写到旁边的临时名字，落到磁盘上，再改名，所以任何时候看到的文件都是完整的。逐块的指标
+写得勤，到下一份检查点才等它们落到磁盘上：断电若丢了它们，接着训练时会重新算。
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ except ImportError:  # Windows 上没有，那里不锁
 from ppo_lib._runtime import Later
 from ppo_lib._version import __version__
 from ppo_lib.config import FIELDS, PPOConfig, load_config, to_yaml
+from ppo_lib.files import make_durable, replacing, write_atomically
 from ppo_lib.members import Members
 
 ocp = Later("orbax.checkpoint")  # 不写目录的训练用不到
@@ -87,6 +89,7 @@ class RunDir:
     ):
         self.path, self.cfg = absolute(path), cfg
         self.shorter: PPOConfig | None = None  # 要加长的话，那次的配置
+        self.volatile: list[Path] = []  # 写好了、可能还没有落到磁盘上的指标
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = lock(self.path)
@@ -104,6 +107,11 @@ class RunDir:
         if not resume:
             raise RunDirError(
                 f"{self.path} 里已经有一次运行。要接着它训练，请用 resume=True；要重新开始，请换一个目录。"
+            )
+        if not (self.path / "config.yaml").read_text("utf-8").strip():
+            raise RunDirError(
+                f"{self.path / 'config.yaml'} 坏了，里面是空的，不知道那次的配置。"
+                "请放回那次的配置，或换一个目录。"
             )
         old = load_config(self.path / "config.yaml")
         check_same(old, self.cfg, self.path)
@@ -171,11 +179,9 @@ class RunDir:
     def save_metrics(self, done: int, rows: dict[str, np.ndarray]) -> None:
         """存下一块指标 {指标名: (members, 这块的更新次数)}，这块到第 done 次更新为止。"""
         target = self.path / "metrics" / f"{done:06d}.npz"
-        temporary = target.with_suffix(".tmp")
-        with writing(self.path, temporary):
-            with open(temporary, "wb") as file:
-                np.savez(file, **rows)
-            os.replace(temporary, target)
+        with writing(self.path), replacing(target, durable=False) as file:
+            np.savez(file, **rows)
+        self.volatile.append(target)
 
     def save_state(self, done: int, state) -> None:
         """存一份检查点：第 done 次更新之后全部成员的状态，叶子都是 NumPy 数组；已有这一份就不再存。"""
@@ -187,6 +193,8 @@ class RunDir:
             seal=ocp.args.JsonSave({"done": done, "digest": digest(leaves)}),
         )
         with writing(self.path):
+            while self.volatile:
+                make_durable(self.volatile.pop())
             self.checkpoints.save(done, args=args, force=True)
 
     def restore(self, like) -> Saved | None:
@@ -342,10 +350,8 @@ def lock(path: Path):
 
 def write_netcdf(metrics: xr.Dataset, target: Path) -> None:
     """把指标写成一个 netCDF 文件。"""
-    temporary = target.with_suffix(".tmp")
-    with writing(target.parent, temporary):
-        metrics.to_netcdf(temporary, engine="h5netcdf")
-        os.replace(temporary, target)
+    with writing(target.parent), replacing(target) as file:
+        metrics.to_netcdf(file.name, engine="h5netcdf")
 
 
 def read_chunks(
@@ -388,15 +394,13 @@ def check_same(old: PPOConfig, new: PPOConfig, path: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path, temporary: Path | None = None):
-    """写文件；写不进去时报中文的错，并收拾掉写了一半的临时文件。"""
+def writing(path: Path):
+    """写文件；写不进去时报中文的错。"""
     try:
         yield
     except RunDirError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # 后两种是 orbax 和 tensorstore 的
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         there = next(p for p in (path, *path.parents) if p.exists())
         free = shutil.disk_usage(there).free / 1e6
         raise RunDirError(
@@ -408,13 +412,6 @@ def writing(path: Path, temporary: Path | None = None):
 def read_json(path: Path):
     """一个 JSON 文件的内容；没有就是 None。"""
     return json.loads(path.read_text("utf-8")) if path.exists() else None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """先写到临时文件，再改名。"""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def digest(leaves: list[np.ndarray]) -> str:

@@ -10,6 +10,7 @@ LIBRARY = Path(__file__).parents[1] / "ppo_lib"
 ORDER = [
     "_version",
     "_runtime",
+    "files",
     "compiled",
     "interrupts",
     "config",

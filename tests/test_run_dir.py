@@ -22,6 +22,7 @@ from ppo_lib import (
     load_config,
     load_policy,
     members,
+    run_dir,
     sweep,
     train,
 )
@@ -552,6 +553,37 @@ def test_files_that_cannot_grow_are_said_clearly(tmp_path, whole, limit):
     assert "写不进" in result.stdout and "resume=True" in result.stdout
     run = train(CFG, run_dir=folder, resume=True, **EVERY)
     same_run(run, whole)
+
+
+def test_what_a_checkpoint_needs_is_on_the_disk_before_it(tmp_path, monkeypatch):
+    """断电时，名字在而内容不在的，不能是接着训练要用的。"""
+    on_disk, original = set(), os.fsync
+
+    def fsync(file):
+        on_disk.add(os.fstat(file).st_ino)
+        original(file)
+
+    def durable(pattern):
+        files = list(tmp_path.glob(pattern))
+        return bool(files) and {path.stat().st_ino for path in files} <= on_disk
+
+    save = run_dir.ocp.CheckpointManager.save
+
+    def checked(*args, **options):
+        assert durable("config.yaml") and durable("metrics/*.npz")
+        return save(*args, **options)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(run_dir.ocp.CheckpointManager, "save", checked)
+    train(CFG, run_dir=tmp_path, **EVERY)
+    assert durable("metrics.nc") and durable("policy.npz")
+
+
+def test_an_empty_config_is_not_taken_for_the_defaults(tmp_path):
+    broken_off(tmp_path, 10)
+    (tmp_path / "config.yaml").write_bytes(b"")
+    with pytest.raises(RunDirError, match="config.yaml 坏了，里面是空的"):
+        train(CFG, run_dir=tmp_path, resume=True, **EVERY)
 
 
 def test_a_folder_that_cannot_be_made_is_said_clearly(tmp_path):
