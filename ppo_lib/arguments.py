@@ -7,13 +7,13 @@ Hydra 的语法不认得没有引号的中文、波浪号，报错是英文，�
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 from hydra.errors import HydraException
 
 from ppo_lib.config import ConfigError, check_keys, parse_overrides
+from ppo_lib.files import at_home
 
 PARSER = OverridesParser.create()
 
@@ -34,7 +34,7 @@ def prepared(arguments: list[str]) -> list[str]:
     """交给 Hydra 的参数：路径开头的 ~ 展开，它读不懂的值加上引号，选项都排到最后（它不许夹在中间）。
 
     Raises:
-        ConfigError: 有不认识的键，看不懂的参数，或没有 --multirun 却写了几个取值。
+        ConfigError: 有不认识的键，看不懂的参数，找不到的主目录，或没有 --multirun 却写了几个取值。
     """
     several = bool({"-m", "--multirun"} & set(arguments)) or any(
         a.startswith("hydra.mode=") for a in arguments
@@ -43,7 +43,7 @@ def prepared(arguments: list[str]) -> list[str]:
     pairs, options = [], []
     for before, argument in zip([None, *arguments], arguments):
         if match := HOME.fullmatch(argument):
-            argument = f"{match[1]}={Path(match[2]).expanduser()}"
+            argument = f"{match[1]}={at_home(match[2], ConfigError)}"
         if not argument.startswith("-") and before not in FLAGS_WITH_VALUE:
             argument = readable(argument)
             if not own_config and not argument.startswith(("+", "~", "hydra.", "hydra/")):

@@ -24,7 +24,7 @@ from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
 from ppo_lib.config import Hyperparams, PPOConfig, to_yaml
 from ppo_lib.envs import Environment, make_env
-from ppo_lib.files import replacing
+from ppo_lib.files import at_home, replacing
 from ppo_lib.networks import ActorCriticDiscrete
 from ppo_lib.statistics import bootstrap_band
 from ppo_lib.training import make_network
@@ -113,7 +113,7 @@ def save_policy(policy: Policy, path: str | Path) -> Path:
     Raises:
         PolicyError: 写不进去。
     """
-    path = Path(path).expanduser()
+    path = at_home(path, PolicyError)
     arrays = named_leaves(policy.params) | {
         "format": np.int64(FORMAT),
         "config": np.frombuffer(to_yaml(policy.config).encode(), np.uint8),
@@ -136,7 +136,7 @@ def load_policy(path: str | Path) -> Policy:
         PolicyError: 没有这个文件；不是策略文件，或没有写完；格式比这个程序新；
             参数与文件里的配置对不上。
     """
-    arrays = read_arrays(Path(path).expanduser())
+    arrays = read_arrays(at_home(path, PolicyError))
     if not {"format", "config", "seeds", "update"} <= set(arrays):
         raise PolicyError(f"{path} 不是策略文件；策略文件由 save_policy 写成。")
     if (number := int(arrays["format"])) > FORMAT:
@@ -308,8 +308,12 @@ def evaluate(
         （没有规定的环境是 10000 步）还没有结束，就停下，``truncated`` 为真。
 
     Raises:
-        PolicyError: episodes 不是正整数，或 seed 不是 [0, 2³¹) 内的整数。
+        PolicyError: policy 不是策略，episodes 不是正整数，或 seed 不是 [0, 2³¹) 内的整数。
     """
+    if not isinstance(policy, Policy):
+        raise PolicyError(
+            f"policy = {policy!r} 不合法；允许的取值：一个 Policy。一次训练的策略，请写 evaluate(run.policy())。"
+        )
     check_int("episodes", episodes, 1)
     check_int("seed", seed, 0)
     play = compiled_evaluation(acting(policy.config))

@@ -43,7 +43,7 @@ except ImportError:  # Windows 上没有，那里不锁
 from ppo_lib._runtime import Later
 from ppo_lib._version import __version__
 from ppo_lib.config import FIELDS, PPOConfig, load_config, to_yaml
-from ppo_lib.files import make_durable, replacing, write_atomically
+from ppo_lib.files import at_home, make_durable, replacing, write_atomically
 from ppo_lib.members import Members
 
 ocp = Later("orbax.checkpoint")  # 不写目录的训练用不到
@@ -265,6 +265,8 @@ class RunDir:
 
     def _read_metrics(self, done: int) -> dict[str, np.ndarray]:
         chunks = [rows for _, rows in read_chunks(self.path, last=done)]
+        if not chunks:
+            raise ValueError("缺了指标")
         metrics = {
             name: np.concatenate([rows[name] for rows in chunks], axis=1) for name in chunks[0]
         }
@@ -313,9 +315,9 @@ def absolute(path: str | Path) -> Path:
     """用户写的路径 → 绝对路径；开头的 ~ 是他的主目录。
 
     Raises:
-        RunDirError: 路径里有这个环境写不了的字（文件系统的编码是 ASCII，路径里有中文）。
+        RunDirError: 没有 ~ 后面的用户；路径里有这个环境写不了的字（文件系统的编码是 ASCII，路径里有中文）。
     """
-    whole = Path(path).expanduser().resolve()
+    whole = at_home(path, RunDirError).resolve()
     try:
         str(whole).encode()
         os.fsencode(whole)
@@ -329,7 +331,8 @@ def absolute(path: str | Path) -> Path:
 
 def lock(path: Path):
     """占住目录，返回占着它的文件；这个进程一结束，哪怕是被杀，操作系统就把锁放开。"""
-    file = open(path / "lock", "a+", encoding="utf-8")
+    with writing(path):
+        file = open(path / "lock", "a+", encoding="utf-8")
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -416,6 +416,8 @@ def test_the_report_has_the_scores_of_the_course():
     [
         (["resume"], "用法：python -m ppo_lib resume 目录"),
         (["resume", "nowhere"], "找不到配置文件"),
+        (["resume", "~nosuch/x"], "运行目录：路径 '~nosuch/x' 里的 ~nosuch 找不到主目录"),
+        (["hydra.run.dir=~nosuch/x"], "配置错误：路径 '~nosuch/x' 里的 ~nosuch 找不到主目录"),
         (["resume", "~/no where"], "找不到配置文件 /home/me/no where/config.yaml"),
         (["track"], "用法：python -m ppo_lib track 目录"),
         (["track", "nowhere"], "找不到配置文件"),
@@ -426,6 +428,12 @@ def test_commands_answer_bad_input_in_chinese(tmp_path, cli, monkeypatch, argume
     monkeypatch.setenv("HOME", "/home/me")
     assert says in cli(*arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tracking_where_nothing_can_be_written_is_said_in_chinese(tmp_path, cli):
+    (tmp_path / "lock").mkdir()
+    (tmp_path / "config.yaml").write_text("lr: 1e-3")
+    assert f"运行目录：写不进 {tmp_path}（" in cli("track", ".")
 
 
 def test_a_diverging_run_exits_with_one_chinese_line(cli, capsys):

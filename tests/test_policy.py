@@ -138,6 +138,13 @@ def test_a_crash_while_writing_keeps_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
 
 
+def test_a_home_that_does_not_exist_is_named():
+    with pytest.raises(PolicyError, match="'~nosuch/a.npz' 里的 ~nosuch 找不到主目录"):
+        save_policy(random_policy(), "~nosuch/a.npz")
+    with pytest.raises(PolicyError, match="~nosuch 找不到主目录"):
+        load_policy("~nosuch/a.npz")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PolicyError, match="找不到策略文件.*nothing.npz"):
         load_policy(tmp_path / "nothing.npz")
@@ -384,6 +391,11 @@ def test_mean_band_and_repr_speak_of_seeds():
 def test_bad_arguments_are_named(keys):
     with pytest.raises(PolicyError, match=f"{next(iter(keys))} = .*不合法；允许的取值"):
         evaluate(random_policy(), **keys)
+
+
+def test_evaluating_something_else_says_what_to_write():
+    with pytest.raises(PolicyError, match=r"policy = 3 不合法.*evaluate\(run.policy\(\)\)"):
+        evaluate(3)
 
 
 @pytest.mark.slow

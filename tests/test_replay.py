@@ -347,6 +347,12 @@ def test_saved_animation_has_every_frame(tmp_path, suffix):
     assert error < (1 if suffix == "gif" else 1e-9)
 
 
+def test_an_animation_is_saved_at_home_in_a_new_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert short_film().save("~/new/a.gif", size=64) == tmp_path / "new/a.gif"
+    assert (tmp_path / "new/a.gif").exists()
+
+
 def test_long_labels_are_shortened_to_fit():
     face = font(20)
     assert fitted("短", face, 100) == "短"

@@ -304,6 +304,11 @@ def test_a_path_that_this_environment_cannot_write_is_answered(tmp_path):
         RunDir(tmp_path / undecoded, CFG)
 
 
+def test_a_home_that_does_not_exist_is_named():
+    with pytest.raises(RunDirError, match="'~nosuch/x' 里的 ~nosuch 找不到主目录"):
+        train(CFG, run_dir="~nosuch/x", **EVERY)
+
+
 # ---------------------------------------------------------------- 网格
 
 AXES = dict(beta_1=[0.0, 0.9], activation=["relu", "tanh"])
@@ -467,6 +472,13 @@ def test_damaged_metrics_fall_back_too(tmp_path, whole):
     with pytest.warns(RuntimeWarning, match="第 40 次更新的检查点坏了"):
         run = train(CFG, run_dir=tmp_path, resume=True, **EVERY)
     same_run(run, whole)
+
+
+def test_metrics_that_are_gone_are_said_so(tmp_path):
+    broken_off(tmp_path, 20)
+    shutil.rmtree(tmp_path / "metrics")
+    with pytest.raises(RunDirError, match="第 20 次更新的（ValueError：缺了指标）"):
+        train(CFG, run_dir=tmp_path, resume=True, **EVERY)
 
 
 def test_when_no_checkpoint_can_be_read_nothing_is_touched(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
 from ppo_lib.config import PPOConfig
+from ppo_lib.files import at_home
 from ppo_lib.policy import (
     Policy,
     acting,
@@ -75,20 +76,21 @@ class Replay:
         """存成循环播放的 .gif 或 .webp，返回路径；最后一帧停一秒。
 
         Args:
-            path: 文件名，后缀决定格式。
+            path: 文件名，后缀决定格式；文件夹没有就建。
             fps: 每秒几帧，1 到 50。GIF 的间隔只能是 10 毫秒的整数倍，取最接近的。
             size: 每个画面宽多少像素。
 
         Raises:
             ReplayError: 后缀不是 .gif 或 .webp，或 fps、size 不合法。
         """
-        path = Path(path)
+        path = at_home(path, ReplayError)
         if path.suffix.lower() not in raster.WRITERS:
             raise ReplayError(
                 f"存不成 {path.name!r}；允许的后缀：{'、'.join(raster.WRITERS)}。"
             )
         if not 1 <= fps <= 50:
             raise ReplayError(f"fps = {fps!r} 不合法；允许的取值：[1, 50]。")
+        path.parent.mkdir(parents=True, exist_ok=True)
         raster.WRITERS[path.suffix.lower()](self.iter_frames(size), path, fps)
         return path
 
