@@ -21,7 +21,7 @@ import xarray as xr
 
 from ppo_lib._version import __version__
 from ppo_lib.config import FIELDS, TRACED, ConfigError, PPOConfig, check_keys, checked, to_yaml
-from ppo_lib.members import Members, Observer, Sick, chunk_lengths, stack
+from ppo_lib.members import Members, Observer, Sick, check_int, chunk_lengths, stack
 from ppo_lib.policy import Policy, save_policy
 from ppo_lib.progress import Progress, say
 from ppo_lib.run_dir import RunDir, absolute, latest, opened, write_netcdf, writing
@@ -130,11 +130,11 @@ def train(
         ``Run``；``run.metrics["return"]`` 在没有回合结束的更新上是 NaN。
 
     Raises:
-        ConfigError: 配置不合法，在编译之前抛出。
+        ConfigError: 配置或参数不合法，在编译之前抛出。
         RunDirError: run_dir 用不了（已有别的运行，配置不同，另一个进程正在用，写不进去，读不出来）。
         Diverged: 训练中出现 NaN 或无穷大；``.run`` 是到此为止的结果。
     """
-    chunk_lengths(cfg.num_updates, chunk_updates)  # 不合法就趁早报错
+    check_options(chunk_updates, run_dir, resume, checkpoint_every)
     dataset = functools.partial(as_dataset, cfg, {"seed": np.asarray(cfg.seeds)})
     with opened(run_dir, cfg, resume=resume) as folder:
         hyper = stack([cfg.hyperparams()] * cfg.num_seeds)
@@ -183,6 +183,16 @@ def train(
                 stacklevel=2,
             )
         return result()
+
+
+def check_options(chunk_updates, run_dir, resume: bool, checkpoint_every: int) -> None:
+    """``train`` 和 ``sweep`` 共有的参数，不合法就趁早报错。"""
+    chunk_lengths(1, chunk_updates)
+    check_int("checkpoint_every", checkpoint_every, 1)
+    if resume and run_dir is None:
+        raise ConfigError(
+            "resume = True 不合法；没有 run_dir，不知道接着哪一次训练。允许的取值：False，或者写上 run_dir。"
+        )
 
 
 def explain_stop(members: Members, folder: RunDir | None) -> str:
@@ -343,8 +353,8 @@ def sweep(
     axes = check_axes(cfg, axes)
     static = {name: values for name, values in axes.items() if name not in TRACED}
     traced = {name: values for name, values in axes.items() if name in TRACED}
+    check_options(chunk_updates, run_dir, resume, checkpoint_every)
     lengths = functools.partial(chunk_lengths, chunk=chunk_updates)
-    lengths(cfg.num_updates)  # 不合法就趁早报错
     points, parts = grid(cfg, static), []
     try:
         for point in points:

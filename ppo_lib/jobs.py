@@ -123,10 +123,8 @@ def explained(folder: Path | None = None):
     except HydraException as error:
         sys.exit(f"配置错误：Hydra 说：{error}")
     except RunDirError as error:
-        command = folder and "resume=True" in str(error)
-        sys.exit(
-            f"运行目录：{error}" + (f"命令行上，{continue_with(folder)}" if command else "")
-        )
+        command = f"命令行上，{continue_with(folder)}" if folder and error.resumable else ""
+        sys.exit(f"运行目录：{error}{command}")
     except Diverged as error:
         sys.exit(str(error))
 

@@ -320,11 +320,17 @@ def chunk_lengths(total: int, chunk: int | None) -> list[int]:
     """
     if chunk is None:
         chunk = min(CHUNK, max(16, total // 20))
-    if not (isinstance(chunk, int) and 1 <= chunk <= CHUNK):
-        raise ConfigError(
-            f"chunk_updates = {chunk!r} 不合法；允许的取值：[1, {CHUNK}] 内的整数。"
-        )
+    check_int("chunk_updates", chunk, 1, CHUNK)
     return [min(chunk, total - done) for done in range(0, total, chunk)]
+
+
+def check_int(
+    name: str, value: int, low: int, high: int = 2**31 - 1, error: type[Exception] = ConfigError
+) -> None:
+    """value 是 [low, high] 内的整数；不是就抛出 error。"""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not low <= value <= high:
+        raise error(f"{name} = {value!r} 不合法；允许的取值：[{low}, {high}] 内的整数。")
 
 
 # ---------------------------------------------------------------- 编译

@@ -25,6 +25,7 @@ from ppo_lib.compiled import compiled_once
 from ppo_lib.config import Hyperparams, PPOConfig, to_yaml
 from ppo_lib.envs import Environment, make_env
 from ppo_lib.files import at_home, replacing
+from ppo_lib.members import check_int
 from ppo_lib.networks import ActorCriticDiscrete
 from ppo_lib.statistics import bootstrap_band
 from ppo_lib.training import make_network
@@ -314,8 +315,8 @@ def evaluate(
         raise PolicyError(
             f"policy = {policy!r} 不合法；允许的取值：一个 Policy。一次训练的策略，请写 evaluate(run.policy())。"
         )
-    check_int("episodes", episodes, 1)
-    check_int("seed", seed, 0)
+    check_int("episodes", episodes, 1, error=PolicyError)
+    check_int("seed", seed, 0, error=PolicyError)
     play = compiled_evaluation(acting(policy.config))
     with plain_jax():
         keys = jax.vmap(episode_key, (None, 0))(seed, jnp.arange(episodes))
@@ -328,13 +329,6 @@ def evaluate(
     )
     dataset["episode_length"].attrs["units"] = "步"
     return Evaluation(dataset, policy.config.env_name, bool(greedy))
-
-
-def check_int(name: str, value: int, low: int) -> None:
-    """value 是 [low, 2³¹) 内的整数。"""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or not low <= value < 2**31:
-        raise PolicyError(f"{name} = {value!r} 不合法；允许的取值：[{low}, 2³¹) 内的整数。")
 
 
 @compiled_once

@@ -55,7 +55,14 @@ VERSIONS = f"ppo_lib {__version__}、jax {jax.__version__}、orbax-checkpoint {v
 
 
 class RunDirError(RuntimeError):
-    """运行的目录用不了：已有别的运行，配置不一致，另一个进程正在用，写不进去，或者读不出来。"""
+    """运行的目录用不了：已有别的运行，配置不一致，另一个进程正在用，写不进去，或者读不出来。
+
+    ``resumable``：用 resume=True 就能接着训练。
+    """
+
+    def __init__(self, message: str, resumable: bool = False):
+        super().__init__(message)
+        self.resumable = resumable
 
 
 class Saved(NamedTuple):
@@ -106,7 +113,8 @@ class RunDir:
         """目录里已有一次运行：是不是同一次，能不能接着训练。"""
         if not resume:
             raise RunDirError(
-                f"{self.path} 里已经有一次运行。要接着它训练，请用 resume=True；要重新开始，请换一个目录。"
+                f"{self.path} 里已经有一次运行。要接着它训练，请用 resume=True；要重新开始，请换一个目录。",
+                resumable=True,
             )
         if not (self.path / "config.yaml").read_text("utf-8").strip():
             raise RunDirError(
@@ -408,7 +416,8 @@ def writing(path: Path):
         free = shutil.disk_usage(there).free / 1e6
         raise RunDirError(
             f"写不进 {path}（那里还剩 {free:.1f} MB）：{error}。已经存好的检查点没有受影响；"
-            "腾出空间、或改好权限之后，用 resume=True 从那里接着训练。"
+            "腾出空间、或改好权限之后，用 resume=True 从那里接着训练。",
+            resumable=True,
         ) from error
 
 

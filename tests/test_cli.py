@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import xarray as xr
 from command_line import FEW, press_ctrl_c
 
-from ppo_lib import PPOConfig, jobs, load_config, load_policy, train
+from ppo_lib import PPOConfig, RunDirError, jobs, load_config, load_policy, train
 from ppo_lib.__main__ import help_text, main
 from ppo_lib.arguments import PARSER, prepared
 from ppo_lib.config import FIELDS
@@ -434,6 +435,17 @@ def test_tracking_where_nothing_can_be_written_is_said_in_chinese(tmp_path, cli)
     (tmp_path / "lock").mkdir()
     (tmp_path / "config.yaml").write_text("lr: 1e-3")
     assert f"运行目录：写不进 {tmp_path}（" in cli("track", ".")
+
+
+def test_the_command_that_goes_on_is_said_where_one_can():
+    for error in (
+        RunDirError("/resume=True 正用着。"),
+        RunDirError("写不进。", resumable=True),
+    ):
+        error = pickle.loads(pickle.dumps(error))
+        with pytest.raises(SystemExit) as caught, jobs.explained(Path("x")):
+            raise error
+        assert ("ppo_lib resume x" in str(caught.value)) == error.resumable
 
 
 def test_a_diverging_run_exits_with_one_chinese_line(cli, capsys):

@@ -630,6 +630,10 @@ def test_axes_take_the_types_of_the_config():
         (dict(chunk_updates=0), "chunk_updates = 0"),
         (dict(chunk_updates=CHUNK + 1), "chunk_updates = 257"),
         (dict(chunk_updates=2.5), "chunk_updates = 2.5"),
+        (dict(chunk_updates=True), "chunk_updates = True"),
+        (dict(checkpoint_every=0), r"checkpoint_every = 0 不合法；允许的取值：\[1, "),
+        (dict(checkpoint_every=-1), "checkpoint_every = -1"),
+        (dict(resume=True), "resume = True 不合法；没有 run_dir"),
     ],
 )
 @pytest.mark.parametrize("call", [train, sweep])
@@ -644,6 +648,7 @@ def test_bad_options_are_rejected_before_compiling(call, options, message):
     "total, chunk, lengths",
     [
         (10, 4, [4, 4, 2]),
+        (10, np.int64(4), [4, 4, 2]),
         (8, 4, [4, 4]),
         (3, 4, [3]),
         (401, None, [20] * 20 + [1]),

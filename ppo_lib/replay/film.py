@@ -16,12 +16,13 @@ from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
 from ppo_lib.config import PPOConfig
 from ppo_lib.files import at_home
+from ppo_lib.members import check_int
 from ppo_lib.policy import (
     Policy,
+    PolicyError,
     acting,
     advance,
     begin,
-    check_int,
     episode_key,
     make_player,
     step_limit,
@@ -142,10 +143,10 @@ def replay(
     labels = default_labels(policies) if labels is None else list(map(str, labels))
     if len(labels) != len(policies):
         raise ReplayError(f"有 {len(policies)} 个策略，labels 却有 {len(labels)} 个。")
-    check_int("start", start, 0)
+    check_int("start", start, 0, error=PolicyError)
     limit = step_limit(env_name)
     if max_steps is not None:
-        check_int("max_steps", max_steps, 1)
+        check_int("max_steps", max_steps, 1, error=PolicyError)
         limit = min(limit, max_steps)
     scene = SCENES[env_name]()
     panels = [
