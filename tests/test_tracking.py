@@ -369,6 +369,35 @@ def test_a_slow_tracker_is_waited_for(tmp_path, monkeypatch, untracked):
     assert status(tmp_path / "run") == {"logged": 60, "finished": True}
 
 
+SLOW_SWANLAB = """
+import time
+class Run:
+    def log(self, row, step):
+        time.sleep(0.02)
+    def finish(self):
+        pass
+def init(**options):
+    return Run()
+"""
+
+
+@pytest.mark.slow
+def test_a_slow_tracker_without_proc_is_seen_to_go_on(tmp_path, monkeypatch):
+    """SwanLab 一个种子一个种子地记，最后才知道记到了哪里；没有 /proc 的系统上，也看得出它没有停。"""
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake/swanlab.py").write_text(SLOW_SWANLAB)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    monkeypatch.setattr(tracking, "wants_cpu", lambda pid: False)
+    monkeypatch.setattr(tracking, "PATIENCE", 1.5)
+    (tmp_path / "metrics").mkdir()
+    for end in range(10, 151, 10):  # 两个种子一共要记 6 秒
+        np.savez(tmp_path / f"metrics/{end:06d}.npz", entropy=np.ones((2, 10)))
+    (tmp_path / "config.yaml").touch()
+    cfg = dataclasses.replace(CFG, tracker="swanlab")
+    complete, message = tracking.Tracking(tmp_path, cfg, "offline", follow=False).wait(150)
+    assert complete, message
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="要读 /proc")
 def test_a_tracker_starved_of_cpu_is_not_taken_for_a_hung_one():
     """忙着的进程算有动静；睡着的、停住的不算。"""

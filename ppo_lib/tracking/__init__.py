@@ -74,9 +74,12 @@ class Tracking:
             self.process.stdin.close()
 
     def status(self) -> dict:
-        """{"started": 跟踪器打开了没有, "logged": 已经记到第几次更新, "finished": 是否记完就走了}。"""
+        """{"started": 跟踪器打开了没有, "logged": 已经记到第几次更新, "finished": 是否记完就走了,
+        "written": 什么时候写下的}。"""
+        file = self.out / "status.json"
         try:
-            return {"started": True} | json.loads((self.out / "status.json").read_text())
+            written = {"started": True, "written": file.stat().st_mtime_ns}
+            return written | json.loads(file.read_text())
         except (OSError, ValueError):
             return {"started": False, "logged": 0, "finished": False}
 

@@ -9,7 +9,7 @@
 标准输入是训练那一方拿着的一根管子：关上了，就是训练停了，记完已有的就走。训练的进程若是没了
 （被 kill -9 也算），最多再记 ``GRACE`` 秒就走：跟踪器的网络卡住，也不会留下没人管的进程。
 
-进度写在 tracking/status.json，训练的一方据此说出还差多少。
+进度写在 tracking/status.json，训练的一方据此说出还差多少；每写一遍，就是还有动静。
 """
 
 import json
@@ -180,6 +180,7 @@ def main(folder: Path, parent: int) -> None:
             say(0, False)
             for done, chunk in everything:
                 log_chunk(run, done, chunk, i)
+                say(0, False)
             run.close()
         logged = sum(chunk["entropy"].shape[1] for _, chunk in everything)
     say(logged, True)
