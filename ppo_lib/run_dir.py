@@ -3,6 +3,7 @@
     config.yaml            完整的配置；改了其中会影响结果的键，就不许接着训练（总步数可以加长）
     axes.json              sweep 的各个轴；train 的目录里没有
     extended.json          加长过的：在第几次更新之后，那时的总数是多少
+    tracking.json          跟踪过的：各个 run 的编号的开头，开始的时间
     lock                   正用着它的进程；进程没了，锁就放开
     metrics/000048.npz     训练途中：到第 48 次更新为止的那一块指标，跟踪器也从这里读
     checkpoints/48/        训练途中：第 48 次更新之后全部成员的状态（orbax），留最近两份

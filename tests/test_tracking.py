@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -514,6 +515,37 @@ def test_names_and_groups_are_those_of_the_guide(tmp_path):
     assert job["names"] == ["3_0", "3_1"] and job["seeds"] == [3, 4]
     assert len(set(job["ids"])) == 2
     assert json.loads(json.dumps(job))["config"]["hidden_sizes"] == [8]
+
+
+def named(folder, cfg=CFG):
+    """一次运行记进去时的 (编号, 分组)。"""
+    job = describe_job(folder, cfg, "online")
+    return job["ids"], job["group"]
+
+
+def test_a_run_keeps_its_ids_and_group_and_the_next_one_has_others(tmp_path):
+    """加长时 config.yaml 重写，还是同一次；在原处重新训练，就不是了。"""
+    folder, again = tmp_path / "run", []
+    for _ in range(2):
+        folder.mkdir()
+        (folder / "config.yaml").touch()
+        first = named(folder)
+        os.utime(folder / "config.yaml", (0, 0))
+        assert named(folder) == first
+        again.append(first)
+        shutil.rmtree(folder)
+    assert not set(again[0][0]) & set(again[1][0])
+
+
+def test_a_run_tracked_by_an_older_version_keeps_its_ids(tmp_path):
+    (tmp_path / "tracking").mkdir()
+    (tmp_path / "config.yaml").touch()
+    old = {
+        "ids": ["0a1b2c3d-3", "0a1b2c3d-4"],
+        "group": "ppo_beta1_0.9_CartPole-v1_20260102-030405",
+    }
+    (tmp_path / "tracking/job.json").write_text(json.dumps(old))
+    assert named(tmp_path) == (old["ids"], old["group"])
 
 
 def test_rows_of_one_member_leave_out_what_is_nan():

@@ -6,19 +6,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
 import subprocess
 import sys
 import time
+import uuid
 import warnings
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 from ppo_lib.config import FIELDS, PPOConfig, allowed
+from ppo_lib.files import write_atomically
+from ppo_lib.run_dir import read_json
 
 PACKAGES = {"wandb": "wandb", "tensorboard": "tensorboardX", "swanlab": "swanlab"}
 """跟踪器 → 要装的包。"""
@@ -171,16 +173,32 @@ def wants_cpu(pid: int) -> bool:
 def describe_job(folder: Path, cfg: PPOConfig, mode: str) -> dict:
     """交给跟踪进程的任务书。分组和命名照原指南：``ppo_beta1_{beta_1}_{env}_{时间}``，``{seed}_{i}``。
 
-    run 的编号由目录名和种子算出，所以补记、接着训练都记进同一个 run。
+    run 的编号和分组里的时间，见 ``identity``。
     """
-    started = datetime.fromtimestamp((folder / "config.yaml").stat().st_mtime)
-    stamp = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    stamp, started = identity(folder)
     return {
         "tracker": cfg.tracker,
         "mode": mode,
         "config": {name: getattr(cfg, name) for name in FIELDS},
         "seeds": list(cfg.seeds),
-        "group": f"ppo_beta1_{cfg.beta_1}_{cfg.env_name}_{started:%Y%m%d-%H%M%S}",
+        "group": f"ppo_beta1_{cfg.beta_1}_{cfg.env_name}_{started}",
         "names": [f"{cfg.seed}_{i}" for i in range(cfg.num_seeds)],
         "ids": [f"{stamp}-{seed}" for seed in cfg.seeds],
     }
+
+
+def identity(folder: Path) -> tuple[str, str]:
+    """(run 的编号的开头, 开始的时间)：第一次跟踪时定下，存在目录里。
+
+    所以补记、接着训练都记进同一个 run；删掉目录、在原处重新训练的，是新的 run。
+    """
+    file = folder / "tracking.json"
+    if not file.exists():
+        started = datetime.fromtimestamp((folder / "config.yaml").stat().st_mtime)
+        new = {"id": uuid.uuid4().hex[:8], "started": f"{started:%Y%m%d-%H%M%S}"}
+        if before := read_json(folder / "tracking/job.json"):  # 旧版本只有任务书
+            new["id"] = before["ids"][0].rpartition("-")[0]
+            new["started"] = before["group"].rpartition("_")[2]
+        write_atomically(file, json.dumps(new).encode())
+    saved = read_json(file)
+    return saved["id"], saved["started"]
