@@ -7,6 +7,7 @@
 """
 
 import sys
+from pathlib import Path
 
 from ppo_lib.interrupts import Interrupts
 
@@ -26,7 +27,7 @@ try:
         with _signals.allowed():
             pass
 except KeyboardInterrupt:
-    if sys.argv[:1] != ["-m"]:  # 不是 python -m ppo_lib，由用户的程序去管
+    if Path(*sys.argv[:1]).name not in ("-m", "ppo", "ppo.exe"):  # 不是命令行，由用户的程序去管
         raise
     print("被 Ctrl-C 停下了，还没有开始。", file=sys.stderr)
     sys.exit(130)
