@@ -365,11 +365,10 @@ def sweep(
                     )
                 )
     except KeyboardInterrupt as stop:
-        saved = (
-            f"已经存进 {absolute(run_dir)}，用 resume=True 接着训练。"
-            if run_dir
-            else "没有存下。"
-        )
+        folders = [absolute(static_path(run_dir, p, static)) for p in points] if run_dir else []
+        saved = "没有存下。"
+        if any(map(latest, folders)):
+            saved = f"已经存进 {absolute(run_dir)}，用 resume=True 接着训练。"
         raise KeyboardInterrupt(
             f"网格没有跑完就停下了：{len(points)} 个程序做完了 {len(parts)} 个；{stop}{saved}"
         ) from None

@@ -365,6 +365,17 @@ def test_a_sweep_stopped_without_a_directory_says_that_nothing_is_kept(monkeypat
         sweep(CFG, beta_1=[0.5], progress=False, chunk_updates=10)
 
 
+def test_a_sweep_stopped_before_its_first_chunk_says_that_nothing_is_kept(
+    tmp_path, monkeypatch
+):
+    def stop(self, i, n, previous):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(members.Members, "advance", stop)
+    with pytest.raises(KeyboardInterrupt, match="做完了 0 个；没有存下。$"):
+        sweep(CFG, beta_1=[0.5], run_dir=tmp_path / "grid", **EVERY)
+
+
 def test_a_directory_belongs_to_one_sweep(tmp_path):
     sweep(CFG, beta_1=[0.5], run_dir=tmp_path / "grid", **EVERY)
     with pytest.raises(RunDirError, match="resume=True"):
