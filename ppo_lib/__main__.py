@@ -150,8 +150,9 @@ COMMANDS = {"resume": resume_command, "gather": gather_command, "track": track_c
 @contextmanager
 def terminal():
     """终端是什么样子都不要紧：不认得中文、已经关上、写不进去，训练照常，退出码照旧。"""
-    while os.open(os.devnull, os.O_RDWR) <= 2:  # 关着的 0、1、2 号不能让给数据文件
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # 关着的 0、1、2 号不能让给数据文件
         pass
+    os.close(spare)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

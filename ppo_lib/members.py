@@ -90,7 +90,11 @@ class Members:
             inputs = jax.device_put(self.split(inputs))
             self.hypers = [hyper for _, hyper in inputs]
             self.cut = vmap and len(inputs) > 1
-            self.states = [self.settle(self.programs.init(*each)) for each in inputs]
+            self.states = []
+            for each in inputs:
+                state = self.programs.init(*each)
+                self.keys = jax.tree.map(only_keys, state)  # 各份的相同
+                self.states.append(self.settle(state))
         self.done = self.begin = self.recorded = 0
         self.rows: dict[str, np.ndarray] = {}  # {指标名: (members, 这块的更新次数)}
         self.table: dict[str, np.ndarray] = {}  # {指标名: (members, num_updates)}
@@ -202,7 +206,6 @@ class Members:
 
     def settle(self, state):
         """一份状态放到下一块用：分成几批的，放回主机的内存。"""
-        self.keys = jax.tree.map(only_keys, state)
         return jax.tree.map(to_plain, state) if self.cut else state
 
     def find_sick(self, rows: dict[str, np.ndarray]) -> None:

@@ -19,7 +19,7 @@ import xarray as xr
 from command_line import FEW, press_ctrl_c
 
 from ppo_lib import PPOConfig, RunDirError, jobs, load_config, load_policy, train
-from ppo_lib.__main__ import help_text, main
+from ppo_lib.__main__ import help_text, main, terminal
 from ppo_lib.arguments import PARSER, prepared
 from ppo_lib.config import FIELDS
 from ppo_lib.members import compiled_programs
@@ -263,6 +263,17 @@ def test_a_terminal_that_takes_nothing_does_not_matter(tmp_path, cli, monkeypatc
     assert (folder / "policy.npz").exists()
 
 
+def test_the_terminal_leaves_no_file_open():
+    def lowest():
+        os.close(number := os.dup(0))
+        return number
+
+    before = lowest()
+    with terminal():
+        pass
+    assert lowest() == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("redirection", [">/dev/full 2>&-", "2>&1 | head -c 1"])
 def test_the_exit_status_does_not_depend_on_the_terminal(tmp_path, redirection):
@@ -465,9 +476,11 @@ def test_tracking_a_run_that_is_being_trained_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_ctrl_c_during_the_import_is_one_line(tmp_path):
+@pytest.mark.parametrize("command", [["-m", "ppo_lib"], ["ppo"]], ids=" ".join)
+def test_ctrl_c_during_the_import_is_one_line(tmp_path, command):
+    (tmp_path / "ppo").write_text("from ppo_lib.__main__ import main\nmain()")  # 装好的命令
     process = subprocess.Popen(
-        [sys.executable, "-m", "ppo_lib", "total_timesteps=10000", "tracker=none"],
+        [sys.executable, *command, "total_timesteps=10000", "tracker=none"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip

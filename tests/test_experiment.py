@@ -799,6 +799,15 @@ def test_the_number_of_cores_changes_nothing(five, monkeypatch, cores):
     same(quiet(tiny(seed=3, num_seeds=5)).metrics, five.metrics)
 
 
+def test_training_does_not_write_what_its_threads_share():
+    cfg = tiny()
+    hyper = members.stack([cfg.hyperparams()] * cfg.num_seeds)
+    group = members.Members(cfg, np.asarray(cfg.seeds), hyper, "threads")
+    keys = group.keys
+    group.run([4])
+    assert group.keys is keys
+
+
 def test_progress_goes_to_stderr_and_names_the_dropped_steps(capsys):
     train(tiny(total_timesteps=40 * 32 + 7))
     out, err = capsys.readouterr()
