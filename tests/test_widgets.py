@@ -708,6 +708,41 @@ def test_every_control_has_a_name_and_every_picture_a_label(open_widgets):
         assert page.locator(".ppo-widget").nth(i).locator("[aria-live=polite]").count() >= 1
 
 
+# ---- 正文里的表：book.css -------------------------------------------------------
+
+WORDS = ["看不出差别", "样本太少了", "一次更新之内不变"]
+
+
+def table(columns: int) -> str:
+    cells = [
+        f"<td>+5%（-0% 到 +12%），<span>{WORDS[i % 3]}</span></td>" for i in range(columns)
+    ]
+    head = "<th>做法</th>" * columns
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody><tr>{''.join(cells)}</tr></tbody></table>"
+    )
+
+
+@pytest.mark.slow
+def test_a_wide_table_on_a_phone_keeps_words_whole_and_scrolls_by_itself(open_file, tmp_path):
+    css = (ROOT / "book/static/book.css").read_text(encoding="utf-8")
+    path = tmp_path / "table.html"
+    path.write_text(
+        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<style>{css}</style><article class=bd-article>{table(2)}{table(6)}</article>",
+        encoding="utf-8",
+    )
+    page = open_file(path, width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    narrow, wide = page.locator("table").all()
+    scrolls = "t => t.scrollWidth > t.clientWidth"
+    assert wide.evaluate(scrolls) and not narrow.evaluate(scrolls)
+    lines = wide.locator("span").evaluate_all(
+        "all => all.map((s) => s.getClientRects().length)"
+    )
+    assert lines == [1] * 6
+
+
 # ---- 小测验 -------------------------------------------------------------------
 
 
