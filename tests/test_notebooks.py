@@ -200,7 +200,7 @@ def test_hidden_cells_are_hidden_in_colab_and_in_jupyterlab(chapter):
         assert (cell.metadata.get("cellView") == "form") == source
         assert jupyter.get("outputs_hidden", False) == outputs
         if source and "参考答案" in cell.source:
-            assert cell.source.startswith("# @title 参考答案\n")
+            assert cell.source.startswith("# @title ")
 
 
 # ---- MyST 变成普通的 Markdown ------------------------------------------------
