@@ -185,11 +185,12 @@ def test_evaluation_and_replay_do_not_depend_on_settings_of_jax(run, setting, va
     """训练的见 test_run_dir.py。"""
     import jax
 
-    expected = evaluate(run.policy(), episodes=2).episodes
+    policy, sampled = run.policy(), dict(greedy=False)
+    expected = evaluate(policy, episodes=2, **sampled).episodes
     with getattr(jax, setting)(value):
-        xr.testing.assert_equal(evaluate(run.policy(), episodes=2).episodes, expected)
-        film = replay(run.policy(), start=1).panels[0]
-    assert film.returns[-1] == expected["return"][0, 1]
+        xr.testing.assert_equal(evaluate(policy, episodes=2, **sampled).episodes, expected)
+        films = [replay(policy, start=k, **sampled).panels[0] for k in range(2)]
+    assert [film.returns[-1] for film in films] == list(expected["return"][0])
 
 
 # ---------------------------------------------------------------- 主目录
