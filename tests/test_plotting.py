@@ -125,7 +125,7 @@ def test_forward_fill_by_hand():
 def test_curve_starts_when_every_seed_has_an_episode():
     ax = plot_metric(dataset([[NAN, 1, 2, NAN], [5, 5, 6, 7]]), draws=20)
     line = ax.lines[-1]  # 最后画的是四分位均值
-    np.testing.assert_allclose(line.get_xdata(), np.array([2, 3, 4]) * 2.048)
+    np.testing.assert_allclose(line.get_xdata(), np.array([2, 3, 4]) * 0.2048)
     np.testing.assert_allclose(line.get_ydata(), [3, 4, 4.5])
     assert len(ax.lines) == 3 and len(ax.collections) == 1  # 两个种子、一条均值，一条带
 

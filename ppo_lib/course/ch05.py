@@ -128,12 +128,12 @@ def plot_endings(runs: xr.Dataset):
     runs 是 "endings" 的一种做法，(seed, point)。返回 figure。
     """
     fig, (ax, side_ax) = new_figure(8.4, 3.6, ncols=2)
-    steps = runs["timesteps"].values / 1e3
+    steps = runs["timesteps"].values / 1e4
     counts = [runs[name].sum("seed").values for name in ("fell", "left_track", "timed_out")]
     shares = 100 * np.array(counts) / np.sum(counts, axis=0)  # (3, point)
     colors = (COLORS[1], COLORS[4], COLORS[0])
     ax.stackplot(steps, shares, colors=colors, alpha=0.6, linewidth=0)
-    for x, y, label in ((18, 8, "杆倒了"), (58, 82, "车出了轨道"), (150, 82, "满 500 步")):
+    for x, y, label in ((1.8, 8, "杆倒了"), (5.8, 82, "车出了轨道"), (15, 82, "满 500 步")):
         ax.text(x, y, label)
     return_ax = ax.twinx()
     return_ax.plot(steps, iqm(forward_fill(runs["return"].values)), color=INK)

@@ -36,7 +36,7 @@ LABELS |= {
 }
 """指标名 → 图上的中文标签。"""
 
-STEPS_LABEL = "每个种子的环境步数（千步）"
+STEPS_LABEL = "每个种子的环境步数（万步）"
 """横轴的标签。"""
 
 
@@ -65,7 +65,7 @@ def plot_metric(
     """
     ax = new_figure()[1] if ax is None else ax
     values = forward_fill(dataset[metric].transpose("seed", "update").values)  # (seed, update)
-    steps = dataset["timesteps"].values / 1e3
+    steps = dataset["timesteps"].values / 1e4
     started = np.isfinite(values).all(axis=0)  # 所有种子都有了第一个回合之后
     steps, values = steps[started], values[:, started]
     if seeds:
@@ -107,7 +107,7 @@ class LiveCurve:
         fig, ax = new_figure()
         plot_metric(dataset, self.metric, ax)
         num_seeds = dataset.sizes["seed"]
-        ax.set_xlim(0, self.cfg.num_updates * self.cfg.batch_size / 1e3)
+        ax.set_xlim(0, self.cfg.num_updates * self.cfg.batch_size / 1e4)
         ax.set_title(
             f"{self.cfg.env_name}，{num_seeds} 个种子：线为四分位均值，带为 95% 置信带，细线为各个种子"
         )

@@ -325,7 +325,7 @@ def set_ticks(ax: Axes) -> None:
 def draw_seeds(ax: Axes, metric: str, dataset: xr.Dataset, pens: list[dict]) -> list[tuple]:
     """每个种子一条细线；返回各条线末端的 (步数, 值, 种子, 颜色)。NaN 处沿用前一次的值。"""
     values = forward_fill(dataset[metric].transpose("seed", "update").values)
-    steps = dataset["timesteps"].values / 1e3
+    steps = dataset["timesteps"].values / 1e4
     ends = []
     for seed, row, style in zip(dataset["seed"].values, values, pens):
         started = np.isfinite(row)
