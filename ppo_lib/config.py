@@ -42,6 +42,15 @@ class ConfigError(ValueError):
     """配置不合法。信息是中文，写明键、取到的值和允许的值。"""
 
 
+def check_int(
+    name: str, value: int, low: int, high: int = 2**31 - 1, error: type[Exception] = ConfigError
+) -> None:
+    """value 是 [low, high] 内的整数；不是就抛出 error。"""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not low <= value <= high:
+        raise error(f"{name} = {value!r} 不合法；允许的取值：[{low}, {high}] 内的整数。")
+
+
 # ---------------------------------------------------------------- 字段的规格
 
 

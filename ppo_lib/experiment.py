@@ -20,8 +20,17 @@ import numpy as np
 import xarray as xr
 
 from ppo_lib._version import __version__
-from ppo_lib.config import FIELDS, TRACED, ConfigError, PPOConfig, check_keys, checked, to_yaml
-from ppo_lib.members import Members, Observer, Sick, check_int, chunk_lengths, stack
+from ppo_lib.config import (
+    FIELDS,
+    TRACED,
+    ConfigError,
+    PPOConfig,
+    check_int,
+    check_keys,
+    checked,
+    to_yaml,
+)
+from ppo_lib.members import Members, Observer, Sick, chunk_lengths, stack
 from ppo_lib.policy import Policy, save_policy
 from ppo_lib.progress import Progress, say
 from ppo_lib.run_dir import RunDir, absolute, latest, opened, write_netcdf, writing

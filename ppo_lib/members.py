@@ -31,7 +31,7 @@ from jax.sharding import PartitionSpec as P
 
 from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
-from ppo_lib.config import ConfigError, Hyperparams, PPOConfig
+from ppo_lib.config import ConfigError, Hyperparams, PPOConfig, check_int
 from ppo_lib.interrupts import Interrupts
 from ppo_lib.memory import device_bytes, usable_bytes, warn_if_too_many
 from ppo_lib.training import CHUNK, make_train
@@ -325,15 +325,6 @@ def chunk_lengths(total: int, chunk: int | None) -> list[int]:
         chunk = min(CHUNK, max(16, total // 20))
     check_int("chunk_updates", chunk, 1, CHUNK)
     return [min(chunk, total - done) for done in range(0, total, chunk)]
-
-
-def check_int(
-    name: str, value: int, low: int, high: int = 2**31 - 1, error: type[Exception] = ConfigError
-) -> None:
-    """value 是 [low, high] 内的整数；不是就抛出 error。"""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or not low <= value <= high:
-        raise error(f"{name} = {value!r} 不合法；允许的取值：[{low}, {high}] 内的整数。")
 
 
 # ---------------------------------------------------------------- 编译

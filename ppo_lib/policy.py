@@ -22,10 +22,9 @@ from omegaconf import OmegaConf
 
 from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
-from ppo_lib.config import Hyperparams, PPOConfig, to_yaml
+from ppo_lib.config import Hyperparams, PPOConfig, check_int, to_yaml
 from ppo_lib.envs import Environment, make_env
 from ppo_lib.files import at_home, replacing
-from ppo_lib.members import check_int
 from ppo_lib.networks import ActorCriticDiscrete
 from ppo_lib.statistics import bootstrap_band
 from ppo_lib.training import make_network

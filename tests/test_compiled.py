@@ -147,6 +147,7 @@ def test_every_room_that_is_compiled_is_watched():
         "ppo_lib._runtime",
         "ppo_lib.compiled",
         "ppo_lib.config",
+        "ppo_lib.files",
         "ppo_lib.statistics",
     }
 

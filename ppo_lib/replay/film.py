@@ -14,9 +14,8 @@ import numpy as np
 
 from ppo_lib._runtime import compiler_options, plain_jax
 from ppo_lib.compiled import compiled_once
-from ppo_lib.config import PPOConfig
+from ppo_lib.config import PPOConfig, check_int
 from ppo_lib.files import at_home
-from ppo_lib.members import check_int
 from ppo_lib.policy import (
     Policy,
     PolicyError,
