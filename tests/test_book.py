@@ -479,7 +479,8 @@ def test_search_understands_loose_queries(open_page, query):
     links = search_results(page)
     assert any(GLOSSARY in link for link in links)
     assert len(links) == len(set(links))
-    assert [link.split("/", 3)[3] for link in links] == found_in(page, query)
+    listed = [link.split("/", 3)[3] for link in links]  # 指到整页的，又改成了指到一节
+    assert all(map(str.startswith, listed, found_in(page, query)))
     assert errors == []
 
 
