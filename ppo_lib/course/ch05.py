@@ -150,13 +150,12 @@ def plot_endings(runs: xr.Dataset):
         2 * runs["on_the_right"] / runs["left_track"] - 1
     ).values  # (seed, point)，没有出轨道的是 NaN
     edges = np.append(steps, 2 * steps[-1] - steps[-2])
-    side_ax.set_facecolor("#777777")  # 没有出轨道的
     mesh = side_ax.pcolormesh(
         edges, np.arange(len(side) + 1), side, cmap="coolwarm", vmin=-1, vmax=1
     )
     bar = fig.colorbar(mesh, ax=side_ax, ticks=[-1, 0, 1])
     bar.ax.set_yticklabels(["都在左边", "各半", "都在右边"])
-    side_ax.set_title("灰：没有车出轨道", fontsize=9)
+    side_ax.set_title("空白：没有车出轨道", fontsize=9)
     side_ax.set(xlabel=STEPS_LABEL, ylabel="种子", xlim=ax.get_xlim())
     side_ax.set_yticks(np.arange(len(side)) + 0.5, runs["seed"].values)
     side_ax.grid(False)
