@@ -405,9 +405,8 @@ def test_html_carries_the_same_shapes_as_the_pixels():
 
 
 @pytest.fixture
-def open_replay(browser, tmp_path):
+def open_replay(open_file, tmp_path):
     """打开一页含有几个播放器的文件，返回页面；有出错或请求就失败。"""
-    contexts, problems = [], []
 
     def open_(*htmls: str, width=1100, css="", **options):
         path = tmp_path / "page.html"
@@ -416,22 +415,9 @@ def open_replay(browser, tmp_path):
             f"<style>{css}</style><body>{'<hr>'.join(htmls)}</body>",
             encoding="utf-8",
         )
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda m: m.type != "error" or problems.append(m.text))
-        page.on(
-            "request",
-            lambda request: request.url == path.as_uri() or problems.append(request.url),
-        )
-        page.goto(path.as_uri())
-        return page
+        return open_file(path, width=width, **options)
 
-    yield open_
-    for context in contexts:
-        context.close()
-    assert problems == []
+    return open_
 
 
 def players(page):
